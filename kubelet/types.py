@@ -1,0 +1,400 @@
+"""The few interfaces between the rooms of the kubelet.
+
+``runtime/`` speaks to Docker and nothing else does; its interface is shaped like the Container Runtime Interface
+(https://kubernetes.io/docs/concepts/containers/cri/), so that another runtime can take Docker's place. ``pods/`` decides
+what should run, ``volumes/`` and ``network/`` prepare what a pod needs beside containers, ``server/`` serves what the
+API server asks of a node, ``node/`` tells the API server about the machine. Each of them can be read alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import Enum
+from typing import Literal, Protocol
+
+from lightkube.models.core_v1 import ContainerStatus
+from lightkube.resources.core_v1 import ConfigMap, Pod, Secret
+
+Stream = Literal["stdout", "stderr"]
+
+# Labels on every container that the kubelet makes (upstream: pkg/kubelet/types/labels.go). The sandbox has no container
+# name but SANDBOX_NAME.
+LABEL_POD_NAME = "io.kubernetes.pod.name"
+LABEL_POD_NAMESPACE = "io.kubernetes.pod.namespace"
+LABEL_POD_UID = "io.kubernetes.pod.uid"
+LABEL_CONTAINER_NAME = "io.kubernetes.container.name"
+SANDBOX_NAME = "POD"
+
+
+class RuntimeFailure(Exception):
+    """The runtime refused, or failed at, what was asked. The text is shown to users in events and statuses."""
+
+
+class RuntimeUnavailable(RuntimeFailure):
+    """The runtime does not answer at all: try again later, nothing is known about the request."""
+
+
+class RuntimeNotFound(RuntimeFailure):
+    """No such container or image."""
+
+
+class NetworkError(Exception):
+    """A pod's network could not be made; the text is shown in a FailedCreatePodSandBox event."""
+
+
+class VolumeError(Exception):
+    """A volume could not be mounted; the text is shown in a FailedMount event."""
+
+
+class ContainerState(Enum):
+    CREATED = "created"
+    RUNNING = "running"
+    EXITED = "exited"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class RuntimeVersion:
+    name: str
+    version: str
+    api_version: str
+
+
+@dataclass(frozen=True, slots=True)
+class RuntimeInfo:
+    """What the runtime says about the machine."""
+
+    cpus: int
+    memory_bytes: int
+    storage_driver: str
+    cgroup_driver: str
+    cgroup_version: str
+    kernel_version: str
+    operating_system: str
+    os_type: str
+    architecture: str
+    root_dir: str
+
+
+@dataclass(frozen=True, slots=True)
+class Mount:
+    host_path: str
+    container_path: str
+    read_only: bool = False
+    propagation: str = ""
+    """"" or one of Docker's words: rprivate, rslave, rshared."""
+
+
+@dataclass(frozen=True, slots=True)
+class Resources:
+    """Limits in the kernel's terms; 0 means none."""
+
+    cpu_shares: int = 0
+    cpu_period: int = 0
+    cpu_quota: int = 0
+    memory_bytes: int = 0
+    oom_score_adj: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class SecurityContext:
+    run_as_user: int | None = None
+    run_as_group: int | None = None
+    supplemental_groups: tuple[int, ...] = ()
+    privileged: bool = False
+    read_only_root_filesystem: bool = False
+    add_capabilities: tuple[str, ...] = ()
+    drop_capabilities: tuple[str, ...] = ()
+    no_new_privileges: bool = False
+    seccomp: str = ""
+    """"" (the runtime's default) or "unconfined" or a profile's text."""
+
+
+@dataclass(frozen=True, slots=True)
+class PodSandboxConfig:
+    pod_name: str
+    namespace: str
+    uid: str
+    attempt: int
+    image: str
+    hostname: str
+    labels: Mapping[str, str] = field(default_factory=dict)
+    annotations: Mapping[str, str] = field(default_factory=dict)
+    host_network: bool = False
+    """False: the sandbox starts with an empty network namespace that network/ fills."""
+    host_ipc: bool = False
+    host_pid: bool = False
+    shared_pid: bool = False
+    sysctls: Mapping[str, str] = field(default_factory=dict)
+    cgroup_parent: str = ""
+    resources: Resources = field(default_factory=Resources)
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerConfig:
+    pod_name: str
+    namespace: str
+    uid: str
+    name: str
+    attempt: int
+    image: str
+    """What the runtime knows the image by (its id, so that a tag that moves meanwhile does not matter)."""
+    command: Sequence[str] = ()
+    """Replaces the image's entry point when not empty."""
+    args: Sequence[str] = ()
+    env: Sequence[tuple[str, str]] = ()
+    working_dir: str = ""
+    mounts: Sequence[Mount] = ()
+    devices: Sequence[str] = ()
+    labels: Mapping[str, str] = field(default_factory=dict)
+    annotations: Mapping[str, str] = field(default_factory=dict)
+    stdin: bool = False
+    stdin_once: bool = False
+    tty: bool = False
+    resources: Resources = field(default_factory=Resources)
+    security: SecurityContext = field(default_factory=SecurityContext)
+    shared_pid: bool = False
+    host_pid: bool = False
+    cgroup_parent: str = ""
+    stop_signal: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RuntimeContainer:
+    """A container that the kubelet made, sandbox or not, as the runtime reports it."""
+
+    id: str
+    name: str
+    """The container's name in the pod; SANDBOX_NAME for the sandbox."""
+    pod_name: str
+    namespace: str
+    pod_uid: str
+    attempt: int
+    state: ContainerState
+    image: str
+    image_id: str
+    labels: Mapping[str, str]
+    created: datetime
+    pid: int = 0
+    exit_code: int = 0
+    error: str = ""
+    oom_killed: bool = False
+    started: datetime | None = None
+    finished: datetime | None = None
+    log_path: str = ""
+
+    @property
+    def is_sandbox(self) -> bool:
+        return self.name == SANDBOX_NAME
+
+    @property
+    def running(self) -> bool:
+        return self.state is ContainerState.RUNNING
+
+
+@dataclass(frozen=True, slots=True)
+class ImageStatus:
+    id: str
+    tags: tuple[str, ...]
+    digests: tuple[str, ...]
+    size: int
+    user: str = ""
+    """The image's USER: needed for runAsNonRoot."""
+
+
+@dataclass(frozen=True, slots=True)
+class RegistryAuth:
+    username: str = ""
+    password: str = ""
+    identity_token: str = ""
+    server_address: str = ""
+
+    def __repr__(self) -> str:
+        return f"RegistryAuth({self.server_address!r})"
+
+
+@dataclass(frozen=True, slots=True)
+class RuntimeEvent:
+    """Something happened to a container of ours; what exactly is found by looking."""
+
+    kind: str
+    """create, start, die, oom, destroy, …; "reconnected" when events may have been missed (then pod_uid is empty)."""
+    container_id: str = ""
+    pod_uid: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerStats:
+    """Cumulative CPU time and what memory is in use now."""
+
+    container_id: str
+    timestamp: datetime
+    cpu_nanoseconds: int
+    memory_usage_bytes: int
+    memory_working_set_bytes: int
+    memory_rss_bytes: int
+    pids: int
+
+
+@dataclass(frozen=True, slots=True)
+class ExecResult:
+    exit_code: int
+    stdout: bytes
+    stderr: bytes
+
+    @property
+    def output(self) -> bytes:
+        return self.stdout + self.stderr
+
+
+class ExecSession(Protocol):
+    """A running exec or attach. With a tty everything arrives as stdout."""
+
+    def frames(self) -> AsyncIterator[tuple[Stream, bytes]]:
+        """What the process writes, until it closes its output."""
+
+    async def write(self, data: bytes) -> None:
+        """To its stdin; waits while the process does not read."""
+
+    async def close_stdin(self) -> None: ...
+
+    async def resize(self, width: int, height: int) -> None: ...
+
+    async def exit_code(self) -> int:
+        """Waits, boundedly, for the end of the process after its frames have ended. 0 for an attach."""
+
+    async def close(self) -> None: ...
+
+
+class Runtime(Protocol):
+    """All methods raise RuntimeUnavailable when the runtime is away, RuntimeNotFound for what does not exist."""
+
+    async def version(self) -> RuntimeVersion: ...
+    async def info(self) -> RuntimeInfo: ...
+
+    async def run_sandbox(self, config: PodSandboxConfig) -> str:
+        """Creates and starts; gives the id."""
+
+    async def stop_sandbox(self, sandbox_id: str) -> None: ...
+    async def remove_sandbox(self, sandbox_id: str) -> None: ...
+    async def list_sandboxes(self, pod_uid: str | None = None) -> list[RuntimeContainer]: ...
+
+    async def create_container(self, sandbox_id: str, config: ContainerConfig) -> str: ...
+    async def start_container(self, container_id: str) -> None: ...
+    async def stop_container(self, container_id: str, timeout: int) -> None:
+        """SIGTERM (or the image's stop signal), then SIGKILL after timeout seconds. Already stopped or gone: no error."""
+
+    async def remove_container(self, container_id: str) -> None:
+        """Gone already: no error."""
+
+    async def list_containers(self, pod_uid: str | None = None) -> list[RuntimeContainer]:
+        """App containers and sandboxes of one pod or of all, whatever their state."""
+
+    async def container_pid(self, container_id: str) -> int:
+        """0 when it does not run."""
+
+    async def image_status(self, ref: str) -> ImageStatus | None: ...
+    async def pull_image(self, ref: str, auth: RegistryAuth | None) -> str:
+        """Gives the image's id."""
+
+    async def list_images(self) -> list[ImageStatus]: ...
+    async def remove_image(self, ref: str) -> None: ...
+
+    def events(self) -> AsyncIterator[RuntimeEvent]:
+        """For ever; reconnects by itself."""
+
+    def logs(
+        self,
+        container_id: str,
+        *,
+        follow: bool = False,
+        tail: int | None = None,
+        since: datetime | None = None,
+        timestamps: bool = False,
+        limit_bytes: int | None = None,
+    ) -> AsyncIterator[tuple[Stream, bytes]]: ...
+
+    async def exec(
+        self, container_id: str, command: Sequence[str], *, tty: bool = False, stdin: bool = False
+    ) -> ExecSession: ...
+    async def exec_sync(self, container_id: str, command: Sequence[str], timeout: float) -> ExecResult:
+        """Raises TimeoutError."""
+
+    async def attach(self, container_id: str, *, tty: bool = False, stdin: bool = False) -> ExecSession: ...
+    async def stats(self, container_id: str) -> ContainerStats: ...
+
+
+@dataclass(frozen=True, slots=True)
+class PodNetworkStatus:
+    ip: str
+
+
+class Network(Protocol):
+    """A pod's link to the node's bridge. Idempotent; pods on the host's network never come here."""
+
+    async def setup_pod(self, sandbox_pid: int, pod_uid: str) -> PodNetworkStatus:
+        """Raises NetworkError."""
+
+    async def teardown_pod(self, pod_uid: str) -> None: ...
+    async def pod_ip(self, pod_uid: str) -> str | None:
+        """The address given earlier (also before a restart of the kubelet), if it is still there."""
+
+
+class Volumes(Protocol):
+    """A pod's volumes on the host, under <root>/pods/<uid>/volumes. Idempotent."""
+
+    async def mount(self, pod: Pod) -> Mapping[str, str]:
+        """Volume name -> host path. Raises VolumeError with upstream's text."""
+
+    async def unmount(self, pod_uid: str) -> None:
+        """Unmounts and removes the pod's volumes; emptyDir's content is gone."""
+
+
+class ObjectSource(Protocol):
+    """ConfigMaps and Secrets that pods refer to. Raises common.api.status.NotFound and its kin."""
+
+    async def config_map(self, namespace: str, name: str) -> ConfigMap: ...
+    async def secret(self, namespace: str, name: str) -> Secret: ...
+
+
+@dataclass(frozen=True, slots=True)
+class KubeletConfig:
+    """What the pods' side needs to know about its node. The flags behind it are in settings.py."""
+
+    node_name: str
+    node_ips: tuple[str, ...]
+    pod_infra_container_image: str = "cox/pause:3.10"
+    root_dir: str = "/var/lib/kubelet"
+    pod_log_dir: str = "/var/log/pods"
+    cluster_dns: tuple[str, ...] = ()
+    cluster_domain: str = "cluster.local"
+    resolv_conf: str = "/etc/resolv.conf"
+    cgroup_parent: str = ""
+    max_pods: int = 110
+    capacity: Mapping[str, int] = field(default_factory=dict)
+    """Allocatable: cpu (milli), memory (bytes), as common.api.pods.requests counts them."""
+    max_parallel_image_pulls: int = 4
+    max_parallel_pod_starts: int = 8
+    serialize_image_pulls: bool = False
+
+
+class PodSource(Protocol):
+    """What server/ and node/ ask the pods' side (implemented by kubelet/manager.py)."""
+
+    def pods(self) -> list[Pod]:
+        """The pods of this node with their newest status."""
+
+    def get_pod(self, namespace: str, name: str, uid: str | None = None) -> Pod | None: ...
+
+    def container_status(self, namespace: str, name: str, container: str) -> ContainerStatus | None: ...
+
+    def container_id_for_logs(self, namespace: str, name: str, container: str, previous: bool) -> str:
+        """Raises NotFound or BadRequest with upstream's text ("container … is waiting to start: …")."""
+
+    def running_container_id(self, namespace: str, name: str, uid: str | None, container: str) -> str:
+        """For exec and attach; an empty container means the pod's first. Raises NotFound or BadRequest."""
+
+    def sandbox_pid(self, namespace: str, name: str) -> int:
+        """For port-forward into the pod's network namespace; raises NotFound or BadRequest."""
