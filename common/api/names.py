@@ -1,0 +1,230 @@
+"""Syntax of names, labels, addresses and ports. Each check returns upstream's texts of what is wrong, [] when all is well.
+
+Rules: https://kubernetes.io/docs/concepts/overview/working-with-objects/names/ and …/labels/
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+
+_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
+_LABEL_1035 = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
+_SUBDOMAIN = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
+_QUALIFIED = re.compile(r"([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]")
+_LABEL_VALUE = re.compile(r"(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?")
+_C_IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_ENV_NAME = re.compile(r"[-._a-zA-Z][-._a-zA-Z0-9]*")
+_CONFIG_KEY = re.compile(r"[-._a-zA-Z0-9]+")
+_PORT_NAME = re.compile(r"[-a-z0-9]+")
+
+
+def _too_long(limit: int) -> str:
+    return f"must be no more than {limit} bytes"
+
+
+def _regex(text: str, pattern: re.Pattern[str], *examples: str) -> str:
+    return f"{text} (e.g. {_examples(examples)}, regex used for validation is '{pattern.pattern}')"
+
+
+def _examples(examples: tuple[str, ...]) -> str:
+    """Upstream's way to list them: ``'a',  or 'b',  or 'c'``."""
+    return ",  or ".join(f"'{e}'" for e in examples)
+
+
+def is_dns1123_label(value: str) -> list[str]:
+    errors = [_too_long(63)] if len(value) > 63 else []
+    if not _LABEL.fullmatch(value):
+        if _SUBDOMAIN.fullmatch(value):
+            return [*errors, "must not contain dots"]
+        errors.append(
+            _regex(
+                "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', "
+                "and must start and end with an alphanumeric character",
+                _LABEL,
+                "my-name",
+                "123-abc",
+            )
+        )
+    return errors
+
+
+def is_dns1123_subdomain(value: str) -> list[str]:
+    errors = [_too_long(253)] if len(value) > 253 else []
+    if not _SUBDOMAIN.fullmatch(value):
+        errors.append(
+            _regex(
+                "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', "
+                "and must start and end with an alphanumeric character",
+                _SUBDOMAIN,
+                "example.com",
+            )
+        )
+    return errors
+
+
+def is_dns1035_label(value: str) -> list[str]:
+    errors = [_too_long(63)] if len(value) > 63 else []
+    if not _LABEL_1035.fullmatch(value):
+        errors.append(
+            _regex(
+                "a DNS-1035 label must consist of lower case alphanumeric characters or '-', "
+                "start with an alphabetic character, and end with an alphanumeric character",
+                _LABEL_1035,
+                "my-name",
+                "abc-123",
+            )
+        )
+    return errors
+
+
+def is_qualified_name(value: str) -> list[str]:
+    """A label or annotation key: ``[prefix/]name``."""
+    prefix, slash, name = value.rpartition("/")
+    errors: list[str] = []
+    if slash:
+        if not prefix:
+            errors.append("prefix part must be non-empty")
+        elif "/" in prefix:
+            return [
+                "a qualified name "
+                + _regex(
+                    "must consist of alphanumeric characters, '-', '_' or '.', "
+                    "and must start and end with an alphanumeric character",
+                    _QUALIFIED,
+                    "MyName",
+                    "my.name",
+                    "123-abc",
+                )
+                + " with an optional DNS subdomain prefix and '/' (e.g. 'example.com/MyName')"
+            ]
+        else:
+            errors += [f"prefix part {e}" for e in is_dns1123_subdomain(prefix)]
+    if not name:
+        errors.append("name part must be non-empty")
+    elif len(name) > 63:
+        errors.append("name part " + _too_long(63))
+    if not _QUALIFIED.fullmatch(name):
+        errors.append(
+            "name part "
+            + _regex(
+                "must consist of alphanumeric characters, '-', '_' or '.', "
+                "and must start and end with an alphanumeric character",
+                _QUALIFIED,
+                "MyName",
+                "my.name",
+                "123-abc",
+            )
+        )
+    return errors
+
+
+def is_label_value(value: str) -> list[str]:
+    errors = [_too_long(63)] if len(value) > 63 else []
+    if not _LABEL_VALUE.fullmatch(value):
+        errors.append(
+            _regex(
+                "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', "
+                "and must start and end with an alphanumeric character",
+                _LABEL_VALUE,
+                "MyValue",
+                "my_value",
+                "12345",
+            )
+        )
+    return errors
+
+
+def is_c_identifier(value: str) -> list[str]:
+    if _C_IDENTIFIER.fullmatch(value):
+        return []
+    return [
+        _regex(
+            "a valid C identifier must start with alphabetic character or '_', "
+            "followed by a string of alphanumeric characters or '_'",
+            _C_IDENTIFIER,
+            "my_name",
+            "MY_NAME",
+            "MyName",
+        )
+    ]
+
+
+def is_env_var_name(value: str) -> list[str]:
+    if not _ENV_NAME.fullmatch(value):
+        return [
+            _regex(
+                "a valid environment variable name must consist of alphabetic characters, digits, '_', '-', or '.', "
+                "and must not start with a digit",
+                _ENV_NAME,
+                "my.env-name",
+                "MY_ENV.NAME",
+                "MyEnvName1",
+            )
+        ]
+    return _dots(value)
+
+
+def _dots(value: str) -> list[str]:
+    if value == ".":
+        return ["must not be '.'"]
+    if value == "..":
+        return ["must not be '..'"]
+    if value.startswith(".."):
+        return ["must not start with '..'"]
+    return []
+
+
+def is_config_map_key(value: str) -> list[str]:
+    """A key of a ConfigMap or Secret."""
+    errors = [_too_long(253)] if len(value) > 253 else []
+    if not _CONFIG_KEY.fullmatch(value):
+        return [
+            *errors,
+            _regex(
+                "a valid config key must consist of alphanumeric characters, '-', '_' or '.'",
+                _CONFIG_KEY,
+                "key.name",
+                "KEY_NAME",
+                "key-name",
+            ),
+        ]
+    return errors + _dots(value)
+
+
+def is_valid_port_num(port: int) -> list[str]:
+    return [] if 1 <= port <= 65535 else ["must be between 1 and 65535, inclusive"]
+
+
+def is_valid_port_name(value: str) -> list[str]:
+    """An IANA service name, as container and service ports use them."""
+    errors = []
+    if len(value) > 15:
+        errors.append("must be no more than 15 characters")
+    if not _PORT_NAME.fullmatch(value):
+        errors.append("must contain only alpha-numeric characters (a-z, 0-9), and hyphens (-)")
+    if not re.search("[a-z]", value):
+        errors.append("must contain at least one letter (a-z)")
+    if "--" in value:
+        errors.append("must not contain consecutive hyphens")
+    if value.startswith("-") or value.endswith("-"):
+        errors.append("must not begin or end with a hyphen")
+    return errors
+
+
+def is_ip(value: str) -> list[str]:
+    try:
+        ipaddress.ip_address(value)
+    except ValueError:
+        return ["must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)"]
+    return []
+
+
+def is_cidr(value: str) -> list[str]:
+    try:
+        ipaddress.ip_network(value, strict=False)
+    except ValueError:
+        ok = False
+    else:
+        ok = "/" in value
+    return [] if ok else ["must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)"]
