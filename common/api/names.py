@@ -1,4 +1,4 @@
-"""Syntax of names, labels, addresses and ports. Each check returns upstream's texts of what is wrong, [] when all is well.
+"""Syntax of names, labels, addresses and ports. A check returns upstream's texts of what is wrong, [] when all is well.
 
 Rules: https://kubernetes.io/docs/concepts/overview/working-with-objects/names/ and …/labels/
 """

@@ -29,7 +29,7 @@ def amounts(resources: Mapping[str, str | int] | None) -> Amounts:
 
 
 def requests(spec: PodSpec) -> Amounts:
-    """What a pod needs from its node: the sum of its containers and sidecars, or its largest init container, and overhead.
+    """What a pod needs of its node: its containers and sidecars, or its largest init container; and overhead.
 
     https://kubernetes.io/docs/concepts/workloads/pods/init-containers/#resource-sharing-within-containers
     """
