@@ -1,0 +1,76 @@
+"""The few iptables rules that the pod network needs, and the sysctls.
+
+Docker sets the policy of FORWARD to DROP, so traffic of the cluster is accepted in a chain of ours; a pod's traffic to
+an address outside the cluster is masqueraded, and pod-to-pod traffic never is. Only chains of ours are written
+(``iptables-restore --noflush``), and the jumps to them are inserted when they are missing: rules of others stay.
+"""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+FORWARD_CHAIN = "COX-FORWARD"
+POSTROUTING_CHAIN = "COX-POSTROUTING"
+SYSCTLS = {
+    "net/ipv4/ip_forward": "1",
+    "net/bridge/bridge-nf-call-iptables": "1",
+    "net/bridge/bridge-nf-call-ip6tables": "1",
+}
+_TIMEOUT = 30
+
+
+class FirewallError(Exception):
+    """iptables refused."""
+
+
+def restore_input(pod_cidr: str, cluster_cidr: str) -> str:
+    """The text for ``iptables-restore --noflush`` that (re)writes our two chains, each in one step."""
+    return "\n".join(
+        (
+            "*filter",
+            f":{FORWARD_CHAIN} - [0:0]",
+            f'-A {FORWARD_CHAIN} -s {cluster_cidr} -m comment --comment "pods of the cluster" -j ACCEPT',
+            f'-A {FORWARD_CHAIN} -d {cluster_cidr} -m comment --comment "pods of the cluster" -j ACCEPT',
+            "COMMIT",
+            "*nat",
+            f":{POSTROUTING_CHAIN} - [0:0]",
+            f"-A {POSTROUTING_CHAIN} -d {cluster_cidr} -j RETURN",
+            f"-A {POSTROUTING_CHAIN} -d 224.0.0.0/4 -j RETURN",
+            f'-A {POSTROUTING_CHAIN} -s {pod_cidr} -m comment --comment "pods leaving the cluster" -j MASQUERADE',
+            "COMMIT",
+            "",
+        )
+    )
+
+
+def ensure(pod_cidr: str, cluster_cidr: str) -> None:
+    """Writes our chains and the jumps to them. Safe to repeat; runs in the calling thread's network namespace."""
+    _run("iptables-restore", "--noflush", "-w", "10", stdin=restore_input(pod_cidr, cluster_cidr))
+    _ensure_jump("filter", "FORWARD", FORWARD_CHAIN)
+    _ensure_jump("nat", "POSTROUTING", POSTROUTING_CHAIN)
+
+
+def set_sysctls() -> list[str]:
+    """Sets what is not set yet and returns the names of those that could not be (a read-only /proc/sys, no module)."""
+    refused = []
+    for name, value in SYSCTLS.items():
+        path = Path("/proc/sys") / name
+        try:
+            if path.read_text().strip() != value:
+                path.write_text(value)
+        except OSError:
+            refused.append(name.replace("/", "."))
+    return refused
+
+
+def _ensure_jump(table: str, chain: str, target: str) -> None:
+    check = ("iptables", "-w", "10", "-t", table, "-C", chain, "-j", target)
+    if subprocess.run(check, capture_output=True, timeout=_TIMEOUT).returncode != 0:
+        _run("iptables", "-w", "10", "-t", table, "-I", chain, "1", "-j", target)
+
+
+def _run(*command: str, stdin: str | None = None) -> None:
+    result = subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=_TIMEOUT)
+    if result.returncode != 0:
+        raise FirewallError(f"{' '.join(command)}: {result.stderr.strip()}")

@@ -1,0 +1,115 @@
+"""Addresses, routes and rules as pure functions, and the address book's file."""
+
+from __future__ import annotations
+
+import ipaddress
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from lightkube.models.core_v1 import NodeAddress, NodeSpec, NodeStatus
+from lightkube.models.meta_v1 import ObjectMeta
+from lightkube.resources.core_v1 import Node
+
+from kubelet.network import firewall, routes
+from kubelet.network.ipam import AddressesExhausted, HostLocalIPAM, next_address
+from kubelet.network.links import veth_name
+
+SUBNET = ipaddress.IPv4Network("10.244.3.0/28")
+
+
+@given(st.sets(st.integers(0, 15)), st.one_of(st.none(), st.integers(0, 255)))
+def test_an_address_is_free_and_never_reserved_for_the_subnet_itself(used: set[int], last: int | None) -> None:
+    taken = {str(SUBNET.network_address + number) for number in used}
+    last_address = None if last is None else str(SUBNET.network_address + last)
+    if set(range(2, 15)) <= used:
+        with pytest.raises(AddressesExhausted):
+            next_address(SUBNET, taken, last_address)
+        return
+    address = next_address(SUBNET, taken, last_address)
+    assert address not in taken
+    assert 2 <= int(ipaddress.IPv4Address(address)) - int(SUBNET.network_address) <= 14
+
+
+def test_a_released_address_is_used_last(tmp_path: Path) -> None:
+    ipam = HostLocalIPAM(tmp_path / "state.json")
+    first = ipam.reserve("a", SUBNET)
+    ipam.release("a")
+    assert ipam.reserve("b", SUBNET) != first
+    others = [ipam.reserve(str(number), SUBNET) for number in range(12)]
+    assert others[-1] == first
+    with pytest.raises(AddressesExhausted, match="no IP addresses available"):
+        ipam.reserve("one too many", SUBNET)
+
+
+def test_reservations_survive_a_restart(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "state.json"
+    address = HostLocalIPAM(path).reserve("a", SUBNET)
+    again = HostLocalIPAM(path)
+    assert again.get("a") == address
+    assert again.reserve("a", SUBNET) == address
+    assert again.reserve("b", SUBNET) != address
+
+
+def test_a_torn_file_is_set_aside_and_living_pods_are_adopted(tmp_path: Path) -> None:
+    path = tmp_path / "state.json"
+    path.write_text('{"last": "10.2')
+    ipam = HostLocalIPAM(path)
+    ipam.adopt({"alive": "10.244.3.2"})
+    assert ipam.reserve("new", SUBNET) == "10.244.3.3"
+    assert HostLocalIPAM(path).get("alive") == "10.244.3.2"
+    assert path.with_suffix(".corrupt").exists()
+
+
+def test_what_lives_outranks_the_file(tmp_path: Path) -> None:
+    ipam = HostLocalIPAM(tmp_path / "state.json")
+    ipam.reserve("dead", SUBNET)
+    ipam.adopt({"alive": "10.244.3.2"})
+    assert ipam.addresses == {"alive": "10.244.3.2"}
+
+
+def test_an_address_of_an_earlier_subnet_is_replaced(tmp_path: Path) -> None:
+    ipam = HostLocalIPAM(tmp_path / "state.json")
+    ipam.reserve("a", SUBNET)
+    assert ipam.reserve("a", ipaddress.IPv4Network("10.244.9.0/24")) == "10.244.9.2"
+
+
+def _node(name: str, cidr: str | None, ip: str | None) -> Node:
+    addresses = [NodeAddress(name, "Hostname")] + ([NodeAddress(ip, "InternalIP")] if ip else [])
+    return Node(metadata=ObjectMeta(name=name), spec=NodeSpec(podCIDR=cidr), status=NodeStatus(addresses=addresses))
+
+
+def test_routes_lead_to_every_other_node_that_has_subnet_and_address() -> None:
+    nodes = [
+        _node("me", "10.244.0.0/24", "10.0.0.1"),
+        _node("other", "10.244.1.0/24", "10.0.0.2"),
+        _node("young", None, "10.0.0.3"),
+        _node("lost", "10.244.3.0/24", None),
+        _node("six", "fd00::/64", "10.0.0.4"),
+        Node(metadata=ObjectMeta(name="bare")),
+    ]
+    assert routes.desired_routes(nodes, "me") == {"10.244.1.0/24": "10.0.0.2"}
+
+
+def test_route_changes_touch_only_what_differs() -> None:
+    changes = routes.changes({"a": "1", "b": "2", "c": "3"}, {"a": "1", "b": "9", "d": "4"})
+    assert set(changes.remove) == {("b", "2"), ("c", "3")}
+    assert set(changes.add) == {("b", "9"), ("d", "4")}
+    assert routes.changes({"a": "1"}, {"a": "1"}) == routes.RouteChanges((), ())
+
+
+def test_pod_to_pod_is_left_alone_before_anything_is_masqueraded() -> None:
+    text = firewall.restore_input("10.244.1.0/24", "10.244.0.0/16")
+    nat = text[text.index("*nat") :].splitlines()
+    assert nat.index("-A COX-POSTROUTING -d 10.244.0.0/16 -j RETURN") < next(
+        number for number, line in enumerate(nat) if "MASQUERADE" in line
+    )
+    chains = {line.split()[1] for line in text.splitlines() if line.startswith("-A")}
+    assert chains == {"COX-FORWARD", "COX-POSTROUTING"}
+
+
+@given(st.text(min_size=1))
+def test_an_interface_name_fits_the_kernels_limit(uid: str) -> None:
+    assert len(veth_name(uid)) <= 15
+    assert veth_name(uid) == veth_name(uid)
