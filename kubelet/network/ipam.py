@@ -59,7 +59,7 @@ class HostLocalIPAM:
         return dict(self._state.addresses)
 
     def reserve(self, pod_uid: str, subnet: ipaddress.IPv4Network) -> str:
-        """The pod's address: the one it has (if the subnet still holds it), else a free one, on disk before it is told."""
+        """The pod's address: the one it has (if it is of the subnet), else a free one; on disk before it is told."""
         held = self._state.addresses.get(pod_uid)
         if held is not None and ipaddress.IPv4Address(held) in subnet:
             return held
