@@ -1,8 +1,8 @@
 """EventRecorder: what a process did, as Event objects that are counted instead of repeated.
 
 As client-go's correlator does: the same event again raises ``count`` of the one that exists; more than ten alike events
-(same object, type, reason; other messages) within ten minutes become one, "(combined from similar events)"; one object's
-events beyond a burst of 25 and one every five minutes are dropped.
+(same object, type, reason; other messages) within ten minutes become one, "(combined from similar events)"; events of
+one object beyond a burst of 25 and one every five minutes are dropped.
 https://kubernetes.io/docs/reference/kubernetes-api/cluster-resources/event-v1/
 """
 

@@ -11,12 +11,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import time
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from common.api.meta import key_of
-from common.api.status import Gone, ServiceUnavailable, StatusError
+from common.api.status import Gone, StatusError
 from common.client import Client, ObjectList, ResourceInfo
 
 T = TypeVar("T")
@@ -139,6 +140,7 @@ class Informer(Generic[T]):
         self._accept = accept
         self._handlers: list[_Handler[T]] = []
         self._synced = asyncio.Event()
+        self._version: str | None = None
         self._info = kind if isinstance(kind, ResourceInfo) else ResourceInfo.of(kind)
 
     @property
@@ -167,23 +169,25 @@ class Informer(Generic[T]):
 
     async def run(self) -> None:
         """Lists and watches until cancelled."""
-        version: str | None = None
         delay = BACKOFF[0]
         while True:
             try:
-                if version is None:
-                    version = await self._list()
-                async for version in self._watch(version):  # noqa: B020 - taken up again where it stopped
+                if self._version is None:
+                    self._version = await self._list()
+                started = time.monotonic()
+                await self._watch(self._version)
+                if time.monotonic() - started > BACKOFF[1]:
                     delay = BACKOFF[0]
+                    continue  # an ordinary end: the server's or our time limit
+                why = "the watch ended at once"
             except Gone:
-                version = None
+                self._version = None
+                why = "too old a version: listing again"
             except StatusError as error:
-                level = (
-                    logging.DEBUG if isinstance(error, ServiceUnavailable) and delay == BACKOFF[0] else logging.WARNING
-                )
-                log.log(level, "%s: %s; again in about %.1f s", self._info.plural, error, delay)
-                await asyncio.sleep(delay * random.uniform(0.8, 1.2))
-                delay = min(delay * 2, BACKOFF[1])
+                why = str(error)
+            log.warning("%s: %s; again in about %.1f s", self._info.plural, why, delay)
+            await asyncio.sleep(delay * random.uniform(0.8, 1.2))
+            delay = min(delay * 2, BACKOFF[1])
 
     async def _list(self) -> str:
         listed: ObjectList[Any]
@@ -205,8 +209,8 @@ class Informer(Generic[T]):
         self._synced.set()
         return listed.resource_version
 
-    async def _watch(self, version: str) -> Any:
-        """Applies events; yields the resourceVersion reached after each."""
+    async def _watch(self, version: str) -> None:
+        """Applies events until the watch ends, and notes the version reached: it goes on from there."""
         options: dict[str, Any] = {
             "resource_version": version,
             "timeout_seconds": random.randint(*WATCH_SECONDS),
@@ -221,7 +225,7 @@ class Informer(Generic[T]):
                 self._apply(key_of(event.object), event.object)
             elif event.type == "DELETED":
                 self._remove(key_of(event.object), event.object)
-            yield resource_version_of(event.object)
+            self._version = resource_version_of(event.object)
 
     def _apply(self, key: str, obj: T) -> None:
         old = self.store._set(key, obj)

@@ -145,7 +145,8 @@ class _Parser:
                 int(value)
             except ValueError:
                 raise ValueError(
-                    f"values[0][{key}]: Invalid value: \"{value}\": for 'Gt', 'Lt' operators, the value must be an integer"
+                    f'values[0][{key}]: Invalid value: "{value}": '
+                    "for 'Gt', 'Lt' operators, the value must be an integer"
                 ) from None
             return Requirement(key, "gt" if text == ">" else "lt", frozenset([value]))
         if text in ("in", "notin"):

@@ -1,4 +1,4 @@
-"""A kind -> its URL. lightkube's classes carry what is needed; discovery gives the same for kinds we have no class for."""
+"""A kind -> its URL. lightkube's classes carry what is needed; discovery gives it for kinds without a class."""
 
 from __future__ import annotations
 

@@ -20,7 +20,8 @@ from common.api.status import ServiceUnavailable, StatusError
 from common.client.config import ClusterConfig
 
 TIMEOUT = httpx.Timeout(30.0, connect=10.0)
-STREAM_TIMEOUT = httpx.Timeout(30.0, connect=10.0, read=None)
+STREAM_TIMEOUT = httpx.Timeout(30.0, connect=10.0, read=150.0)
+"""The server sends a bookmark about every minute: a stream that is silent for longer hangs on a dead connection."""
 READ_BUFFER = 1 << 20
 """Bytes aiohttp buffers for one connection: a watch line may be as large as an object (1.5 MiB in etcd)."""
 

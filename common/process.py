@@ -1,0 +1,269 @@
+"""One skeleton for all processes: settings from flags, logging, health and metrics, signals, graceful stop.
+
+A process's ``__main__`` parses its settings and calls :func:`run` with its ``main``, which gets a :class:`Process` to
+spawn its long-running tasks on. A task that ends by an error ends the process: whoever supervises it starts it anew,
+which is the one recovery that is always right.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import os
+import signal
+import sys
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from typing import Any, NoReturn, TypeVar
+
+import prometheus_client
+import uvloop
+from pydantic import ValidationError
+from pydantic_settings import BaseSettings, CliApp, SettingsConfigDict, SettingsError
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
+
+from common.serving import TLSOptions, serve
+
+log = logging.getLogger(__name__)
+S = TypeVar("S", bound="ProcessSettings")
+Check = Callable[[], Awaitable[None] | None]
+
+
+class ProcessSettings(BaseSettings):
+    """Flags that every process has; each process adds its own. Flags are kebab-case: ``--tls-cert-file``."""
+
+    model_config = SettingsConfigDict(
+        cli_kebab_case=True, cli_implicit_flags=True, cli_parse_args=False, extra="forbid", env_prefix="COX_"
+    )
+
+    v: int = 0
+    """Log verbosity: 0 is informational, 4 and above is debugging."""
+    kubeconfig: str | None = None
+    bind_address: str = "0.0.0.0"
+    secure_port: int = 0
+    tls_cert_file: str | None = None
+    tls_private_key_file: str | None = None
+    client_ca_file: str | None = None
+
+    def tls(self) -> TLSOptions | None:
+        """None when no certificate is given. Raises ValueError for half a pair."""
+        if self.tls_cert_file is None and self.tls_private_key_file is None:
+            return None
+        if self.tls_cert_file is None or self.tls_private_key_file is None:
+            raise ValueError("--tls-cert-file and --tls-private-key-file go together")
+        return TLSOptions(self.tls_cert_file, self.tls_private_key_file, self.client_ca_file)
+
+
+def parse(settings: type[S], argv: Sequence[str] | None = None) -> S:
+    """Settings from the command line. Ends the process with a message that names the flag when one is wrong."""
+    argv = _upstream_style(settings, list(sys.argv[1:] if argv is None else argv))
+    try:
+        return CliApp.run(settings, cli_args=argv, cli_exit_on_error=True)
+    except ValidationError as error:
+        for problem in error.errors():
+            flag = "--" + "-".join(str(part) for part in problem["loc"]).replace("_", "-")
+            print(f"error: {flag}: {problem['msg']}", file=sys.stderr)
+    except SettingsError as error:
+        print(f"error: {error}", file=sys.stderr)
+    sys.exit(2)
+
+
+def _upstream_style(settings: type[ProcessSettings], argv: list[str]) -> list[str]:
+    """Go's way to write flags as argparse's: ``--leader-elect=false`` -> ``--no-leader-elect``, ``--v=4`` -> ``-v=4``."""
+    switches = {n.replace("_", "-") for n, f in settings.model_fields.items() if f.annotation is bool}
+    translated = []
+    for argument in argv:
+        flag, _, value = argument.removeprefix("--").partition("=")
+        if flag in switches and value in ("true", "false"):
+            argument = f"--{flag}" if value == "true" else f"--no-{flag}"
+        elif argument.startswith("--v=") or argument == "--v":
+            argument = argument[1:]
+        translated.append(argument)
+    return translated
+
+
+class Health:
+    """Named checks behind /healthz, /livez and /readyz. A check raises to say what is wrong."""
+
+    def __init__(self) -> None:
+        self._checks: dict[str, tuple[Check, bool]] = {}
+
+    def add(self, name: str, check: Check, *, live: bool = False) -> None:
+        """``live`` checks count for /livez and /healthz too: their failure means that a restart is due."""
+        self._checks[name] = (check, live)
+
+    async def report(self, *, ready: bool) -> tuple[bool, list[str]]:
+        """Whether all is well, and upstream's ``[+]name ok`` lines."""
+        lines, well = ["[+]ping ok"], True
+        for name, (check, live) in self._checks.items():
+            if not (ready or live):
+                continue
+            try:
+                async with asyncio.timeout(5):
+                    result = check()
+                    if result is not None:
+                        await result
+                lines.append(f"[+]{name} ok")
+            except Exception as error:
+                well = False
+                log.info("check %s failed: %s", name, error)
+                lines.append(f"[-]{name} failed: reason withheld")
+        return well, lines
+
+
+class Process:
+    """What a process's main gets: its name, its health checks, a place for its tasks, and the stop signal."""
+
+    def __init__(self, name: str, tasks: asyncio.TaskGroup) -> None:
+        self.name = name
+        self.health = Health()
+        self.stop = asyncio.Event()
+        """Set by SIGTERM and SIGINT."""
+        self._tasks = tasks
+        self._spawned: set[asyncio.Task[Any]] = set()
+
+    def spawn(self, coroutine: Coroutine[Any, Any, Any], name: str | None = None) -> asyncio.Task[Any]:
+        """Runs until the process stops. An error of it ends the process."""
+        task = self._tasks.create_task(coroutine, name=name)
+        self._spawned.add(task)
+        task.add_done_callback(self._spawned.discard)
+        return task
+
+    def cancel(self) -> None:
+        """Cancels all tasks."""
+        for task in self._spawned:
+            task.cancel()
+
+
+def health_app(process: Process, *, open_metrics: bool = False) -> Starlette:
+    """/healthz, /livez and /readyz for everybody; /metrics for clients with a certificate of the cluster's CA."""
+
+    def probe(name: str, *, ready: bool) -> Route:
+        async def answer(request: Request) -> Response:
+            well, lines = await process.health.report(ready=ready)
+            verdict = f"{name} check {'passed' if well else 'failed'}"
+            if well and "verbose" not in request.query_params:
+                return PlainTextResponse("ok")
+            return PlainTextResponse("\n".join([*lines, verdict, ""]), status_code=200 if well else 500)
+
+        return Route(f"/{name}", answer)
+
+    async def metrics(request: Request) -> Response:
+        if request.scope["state"].get("peer") is None and not open_metrics:
+            return PlainTextResponse("Unauthorized", status_code=401)
+        return Response(prometheus_client.generate_latest(), media_type=prometheus_client.CONTENT_TYPE_LATEST)
+
+    return Starlette(
+        routes=[
+            probe("healthz", ready=False),
+            probe("livez", ready=False),
+            probe("readyz", ready=True),
+            Route("/metrics", metrics),
+        ]
+    )
+
+
+class _LineFormatter(logging.Formatter):
+    """One line a record, with the time in UTC; a traceback follows its line."""
+
+    def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:
+        from common.api.time import now_micro  # the one user; keeps the import graph of logging small
+
+        return now_micro().isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def setup_logging(verbosity: int) -> None:
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_LineFormatter("%(asctime)s %(levelname)-7s %(name)s: %(message)s"))
+    logging.basicConfig(level=logging.DEBUG if verbosity >= 4 else logging.INFO, handlers=[handler], force=True)
+    for noisy in ("httpx", "httpcore", "asyncio", "urllib3", "docker", "uvicorn.error", "pyroute2"):
+        logging.getLogger(noisy).setLevel(logging.WARNING if verbosity < 8 else logging.DEBUG)
+
+
+def run(
+    name: str,
+    settings: ProcessSettings,
+    main: Callable[[Process], Awaitable[None]],
+    *,
+    port: int | None = None,
+) -> NoReturn:
+    """Runs ``main`` until SIGTERM or SIGINT, or until it or one of its tasks fails. Never returns.
+
+    With a ``port``, health and metrics are served there, over TLS (settings.tls()). The exit code is 0 after a signal
+    and 1 after a failure.
+    """
+    setup_logging(settings.v)
+    try:
+        tls = settings.tls()
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    if port is not None and tls is None:
+        print("error: --tls-cert-file and --tls-private-key-file are required", file=sys.stderr)
+        sys.exit(2)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        code = runner.run(_run(name, settings, main, port, tls))
+    sys.exit(code)
+
+
+async def _run(
+    name: str,
+    settings: ProcessSettings,
+    main: Callable[[Process], Awaitable[None]],
+    port: int | None,
+    tls: TLSOptions | None,
+) -> int:
+    log.info("%s starts: pid %d, python %s", name, os.getpid(), sys.version.split()[0])
+    failures: list[BaseException] = []
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            process = Process(name, tasks)
+            for number in (signal.SIGTERM, signal.SIGINT):
+                asyncio.get_running_loop().add_signal_handler(number, process.stop.set)
+            process.spawn(_main(main, process), name=name)
+            if port is not None:
+                app = health_app(process)
+                process.spawn(serve(app, host=settings.bind_address, port=port, tls=tls), name="health")
+            await process.stop.wait()
+            log.info("%s stops", name)
+            process.cancel()
+    except* Exception as group:
+        failures = _leaves(group)
+    for error in failures:
+        log.error("%s failed: %s", name, error, exc_info=error)
+    return 1 if failures else 0
+
+
+async def _main(main: Callable[[Process], Awaitable[None]], process: Process) -> None:
+    await main(process)
+    # What was loaded at the start stays for good: keep the collector from walking it again and again.
+    gc.collect()
+    gc.freeze()
+
+
+def _leaves(group: BaseExceptionGroup[Any]) -> list[BaseException]:
+    found: list[BaseException] = []
+    for error in group.exceptions:
+        found += _leaves(error) if isinstance(error, BaseExceptionGroup) else [error]
+    return found
+
+
+def version_info() -> dict[str, str]:
+    """What /version says; upstream's shape. The API is v1.32's."""
+    import platform
+    from importlib.metadata import version
+
+    return {
+        "major": "1",
+        "minor": "32",
+        "gitVersion": f"v1.32.0+cox{version('coxswain')}",
+        "gitCommit": "",
+        "gitTreeState": "clean",
+        "buildDate": "",
+        "goVersion": "",
+        "compiler": f"CPython {platform.python_version()}",
+        "platform": f"linux/{ {'x86_64': 'amd64', 'aarch64': 'arm64'}.get(platform.machine(), platform.machine()) }",
+    }

@@ -1,0 +1,183 @@
+"""HTTPS servers: uvicorn with uvloop and httptools, client certificates shown to the application, certificates that are
+read again when their files change.
+
+Every server of the project listens through :func:`serve`. The application finds who the client certificate names in
+``scope["state"]["peer"]``, in http and websocket scopes alike.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import ssl
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+log = logging.getLogger(__name__)
+
+GRACE_SECONDS = 10
+"""How long open requests may go on after the stop signal."""
+RELOAD_SECONDS = 30
+"""How often certificate files are looked at."""
+KEEP_ALIVE_SECONDS = 180
+"""Longer than the idle time of upstream's clients (90 s), so that the server does not close under a request."""
+BACKLOG = 1024
+
+
+@dataclass(frozen=True)
+class TLSOptions:
+    """Files of the serving certificate, and the CA that client certificates are verified against."""
+
+    cert_file: str
+    key_file: str
+    client_ca_file: str | None = None
+    require_client_cert: bool = False
+
+    def load(self, context: ssl.SSLContext) -> None:
+        context.load_cert_chain(self.cert_file, self.key_file)
+        if self.client_ca_file:
+            context.load_verify_locations(self.client_ca_file)
+            context.verify_mode = ssl.CERT_REQUIRED if self.require_client_cert else ssl.CERT_OPTIONAL
+
+    def context(self) -> ssl.SSLContext:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context.set_alpn_protocols(["http/1.1"])
+        self.load(context)
+        return context
+
+    def stamp(self) -> tuple[int, ...]:
+        """Changes when one of the files does."""
+        files = (self.cert_file, self.key_file, self.client_ca_file)
+        return tuple(Path(file).stat().st_mtime_ns for file in files if file)
+
+
+@dataclass(frozen=True)
+class PeerIdentity:
+    """Who a verified client certificate names: CN is the user, O the groups."""
+
+    common_name: str
+    organizations: tuple[str, ...]
+
+
+def peer_identity(ssl_object: ssl.SSLObject | None) -> PeerIdentity | None:
+    certificate = ssl_object.getpeercert() if ssl_object is not None else None
+    if not certificate:
+        return None
+    pairs: list[tuple[str, str]] = [pair for rdn in certificate.get("subject", ()) for pair in rdn]  # type: ignore[misc]
+    name = next((value for key, value in pairs if key == "commonName"), "")
+    return PeerIdentity(name, tuple(value for key, value in pairs if key == "organizationName"))
+
+
+class CoxProtocol(HttpToolsProtocol):
+    """uvicorn's protocol, which learns the client certificate once for each connection."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        # app_state is copied into every scope of this connection, of websockets too
+        self.app_state = {**self.app_state, "peer": peer_identity(transport.get_extra_info("ssl_object"))}
+
+
+class _Server(uvicorn.Server):
+    """A uvicorn server that leaves signals to its process and says when it listens."""
+
+    def __init__(self, config: uvicorn.Config, listening: Callable[[], None] | None) -> None:
+        super().__init__(config)
+        self._listening = listening
+        self._stop = asyncio.Event()
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started and self._listening is not None:
+            self._listening()
+
+    async def main_loop(self) -> None:
+        """Refreshes the Date header once a second (uvicorn's own loop wakes ten times as often)."""
+        ticks = 0
+        while not await self.on_tick(ticks):
+            ticks = (ticks + 10) % 864_000
+            with suppress(TimeoutError):
+                async with asyncio.timeout(1):
+                    await self._stop.wait()
+
+    def stop(self) -> None:
+        self.should_exit = True
+        self._stop.set()
+
+
+async def serve(
+    app: Any,
+    *,
+    host: str,
+    port: int,
+    tls: TLSOptions | None,
+    protocol: type[HttpToolsProtocol] = CoxProtocol,
+    started: Callable[[], None] | None = None,
+) -> None:
+    """Serves until cancelled; then takes no more connections and lets open requests end (GRACE_SECONDS at most).
+
+    Raises OSError when the address cannot be listened on. ``started`` is called once it listens.
+    """
+    context = tls.context() if tls is not None else None
+    config = uvicorn.Config(
+        app,
+        host=host,
+        port=port,
+        http=protocol,
+        ws="websockets-sansio",
+        ws_max_size=1 << 24,
+        ws_ping_interval=None,
+        loop="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        date_header=True,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        timeout_graceful_shutdown=GRACE_SECONDS,
+        backlog=BACKLOG,
+        ssl_context_factory=(lambda *_: context) if context is not None else None,
+    )
+    server = _Server(config, started)
+    serving = asyncio.ensure_future(_serve(server, host, port))
+    reload = asyncio.create_task(_reload(tls, context)) if tls is not None and context is not None else None
+    try:
+        await asyncio.shield(serving)
+    finally:
+        if reload is not None:
+            reload.cancel()
+        server.stop()
+        await asyncio.wait({serving}, timeout=GRACE_SECONDS + 5)
+
+
+async def _serve(server: uvicorn.Server, host: str, port: int) -> None:
+    try:
+        await server.serve()
+    except SystemExit:  # uvicorn's way to say that it cannot listen
+        raise OSError(f"cannot listen on {host}:{port}") from None
+
+
+async def _reload(tls: TLSOptions, context: ssl.SSLContext) -> None:
+    """New connections get the new certificate; a half-written pair is tried again."""
+    stamp = tls.stamp()
+    while True:
+        await asyncio.sleep(RELOAD_SECONDS)
+        try:
+            current = tls.stamp()
+            if current != stamp:
+                tls.load(context)
+                stamp = current
+                log.info("serving certificate read again from %s", tls.cert_file)
+        except (OSError, ssl.SSLError) as error:
+            log.warning("serving certificate %s: %s", tls.cert_file, error)
