@@ -12,7 +12,7 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -55,10 +55,10 @@ class Store(Generic[T]):
     def list(self) -> list[T]:
         return list(self._objects.values())
 
-    def keys(self) -> list[str]:
+    def keys(self) -> Sequence[str]:
         return list(self._objects)
 
-    def by_index(self, index: str, value: str) -> list[T]:
+    def by_index(self, index: str, value: str) -> Sequence[T]:
         """The objects for which the indexer gave this value. KeyError for an unknown index."""
         return [self._objects[key] for key in self._indexes[index].get(value, ())]
 
@@ -136,7 +136,7 @@ class Informer(Generic[T]):
         self.store: Store[T] = Store(indexers)
         self._client = client
         self._namespace = namespace
-        self._selectors = {"label_selector": label_selector, "field_selector": field_selector}
+        self._selectors: dict[str, Any] = {"label_selector": label_selector, "field_selector": field_selector}
         self._accept = accept
         self._handlers: list[_Handler[T]] = []
         self._synced = asyncio.Event()
@@ -198,6 +198,7 @@ class Informer(Generic[T]):
         else:
             listed = await self._client.list(self.kind, self._namespace, resource_version="0", **self._selectors)
         gone = set(self.store.keys())
+        obj: Any
         for obj in listed.items:
             key = key_of(obj)
             gone.discard(key)

@@ -17,7 +17,7 @@ from lightkube.models.coordination_v1 import LeaseSpec
 from lightkube.models.meta_v1 import ObjectMeta
 from lightkube.resources.coordination_v1 import Lease
 
-from common.api.meta import clone
+from common.api.meta import clone, meta_of
 from common.api.status import NotFound, StatusError
 from common.api.time import now_micro
 from common.client import Client
@@ -158,7 +158,7 @@ class LeaderElector:
 
     def _observe(self, lease: Lease) -> None:
         old = self._observed
-        if old is None or old.metadata.resourceVersion != lease.metadata.resourceVersion:
+        if old is None or meta_of(old).resourceVersion != meta_of(lease).resourceVersion:
             self._observed, self._observed_at = lease, time.monotonic()
 
 

@@ -72,7 +72,7 @@ def parse(settings: type[S], argv: Sequence[str] | None = None) -> S:
 
 
 def _upstream_style(settings: type[ProcessSettings], argv: list[str]) -> list[str]:
-    """Go's way to write flags as argparse's: ``--leader-elect=false`` -> ``--no-leader-elect``, ``--v=4`` -> ``-v=4``."""
+    """Go's flags as argparse's: ``--leader-elect=false`` -> ``--no-leader-elect``, ``--v=4`` -> ``-v=4``."""
     switches = {n.replace("_", "-") for n, f in settings.model_fields.items() if f.annotation is bool}
     translated = []
     for argument in argv:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Generic, Literal, TypeVar
@@ -133,7 +133,7 @@ class DynamicClient:
         self,
         kind: ResourceInfo,
         name: str,
-        patch: Object | list[Any],
+        patch: Object | Sequence[Any],
         namespace: str | None = None,
         *,
         patch_type: PatchType = PatchType.STRATEGIC,

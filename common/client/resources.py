@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 from lightkube.core.resource import NamespacedResource
@@ -36,16 +35,18 @@ class ResourceInfo:
             parts.append(subresource)
         return "/".join(parts)
 
-    @staticmethod
-    @lru_cache(maxsize=256)
-    def of(kind: type[Any]) -> ResourceInfo:
+    @classmethod
+    def of(cls, kind: type[Any]) -> ResourceInfo:
         """Of a class of ``lightkube.resources``."""
-        info = kind._api_info
-        return ResourceInfo(
-            info.resource.group,
-            info.resource.version,
-            info.plural,
-            info.resource.kind,
-            issubclass(kind, NamespacedResource),
-            tuple(info.verbs),
-        )
+        known = _known.get(kind)
+        if known is None:
+            info = kind._api_info
+            resource = info.resource
+            namespaced = issubclass(kind, NamespacedResource)
+            known = cls(resource.group, resource.version, info.plural, resource.kind, namespaced, tuple(info.verbs))
+            _known[kind] = known
+        return known
+
+
+_known: dict[type[Any], ResourceInfo] = {}
+"""Answers of ResourceInfo.of: as many as there are classes."""

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from functools import lru_cache
+from collections.abc import AsyncIterator, Sequence
 from types import TracebackType
 from typing import Any, Generic, Literal, TypeVar, cast
 
@@ -33,14 +32,23 @@ class _Bookmark(msgspec.Struct):
     metadata: _Meta
 
 
-@lru_cache(maxsize=256)
-def _decoder(kind: type[T]) -> msgspec.json.Decoder[T]:
-    return msgspec.json.Decoder(kind)
+_decoders: dict[type[Any], msgspec.json.Decoder[Any]] = {}
+_page_decoders: dict[type[Any], msgspec.json.Decoder[Any]] = {}
 
 
-@lru_cache(maxsize=256)
-def _page_decoder(kind: type[T]) -> msgspec.json.Decoder[_Page[T]]:
-    return msgspec.json.Decoder(_Page[kind])  # type: ignore[valid-type]
+def _decode(kind: type[T], data: bytes | msgspec.Raw) -> T:
+    """One object. Decoders are kept: making one costs a hundred times what using it does."""
+    decoder = _decoders.get(kind)
+    if decoder is None:
+        decoder = _decoders[kind] = msgspec.json.Decoder(kind)
+    return cast(T, decoder.decode(data))
+
+
+def _decode_page(kind: type[T], data: bytes) -> _Page[T]:
+    decoder = _page_decoders.get(kind)
+    if decoder is None:
+        decoder = _page_decoders[kind] = msgspec.json.Decoder(_Page[kind])  # type: ignore[valid-type]
+    return cast(_Page[T], decoder.decode(data))
 
 
 _bookmark = msgspec.json.Decoder(_Bookmark)
@@ -66,7 +74,7 @@ class Client:
         await self.transport.close()
 
     async def get(self, kind: type[T], name: str, namespace: str | None = None) -> T:
-        return _decoder(kind).decode(await self.dynamic.send("GET", ResourceInfo.of(kind).path(namespace, name)))
+        return _decode(kind, await self.dynamic.send("GET", ResourceInfo.of(kind).path(namespace, name)))
 
     async def list(
         self,
@@ -81,7 +89,6 @@ class Client:
         """Everything that matches: pages are followed. ``resource_version`` "0": whatever the server's cache has."""
         items: list[T] = []
         version = ""
-        decoder = _page_decoder(kind)
         async for page in self.dynamic.pages(
             ResourceInfo.of(kind),
             namespace,
@@ -90,7 +97,7 @@ class Client:
             resource_version=resource_version,
             limit=limit,
         ):
-            listed = decoder.decode(page)
+            listed = _decode_page(kind, page)
             items += listed.items or ()
             version = listed.metadata.resourceVersion
         return ObjectList(items, version)
@@ -98,14 +105,14 @@ class Client:
     async def create(self, obj: T, *, namespace: str | None = None) -> T:
         kind, body = _encoded(obj)
         path = ResourceInfo.of(kind).path(namespace or _metadata(obj).namespace)
-        return _decoder(kind).decode(await self.dynamic.send("POST", path, body=body))
+        return _decode(kind, await self.dynamic.send("POST", path, body=body))
 
     async def replace(self, obj: T, *, subresource: str | None = None) -> T:
         """PUT. Conflict when the object is no longer at ``obj.metadata.resourceVersion``."""
         kind, body = _encoded(obj)
         metadata = _metadata(obj)
         path = ResourceInfo.of(kind).path(metadata.namespace, metadata.name, subresource)
-        return _decoder(kind).decode(await self.dynamic.send("PUT", path, body=body))
+        return _decode(kind, await self.dynamic.send("PUT", path, body=body))
 
     async def replace_status(self, obj: T) -> T:
         return await self.replace(obj, subresource="status")
@@ -114,7 +121,7 @@ class Client:
         self,
         kind: type[T],
         name: str,
-        patch: Object | list[Any],
+        patch: Object | Sequence[Any],
         namespace: str | None = None,
         *,
         patch_type: PatchType = PatchType.STRATEGIC,
@@ -122,7 +129,7 @@ class Client:
     ) -> T:
         path = ResourceInfo.of(kind).path(namespace, name, subresource)
         body = orjson.dumps(patch)
-        return _decoder(kind).decode(await self.dynamic.send("PATCH", path, body=body, content_type=patch_type.value))
+        return _decode(kind, await self.dynamic.send("PATCH", path, body=body, content_type=patch_type.value))
 
     async def delete(
         self,
@@ -184,7 +191,6 @@ class Client:
 
         The object of a BOOKMARK has only metadata.resourceVersion.
         """
-        decoder = _decoder(kind)
         async for event in self.dynamic.watch_raw(
             ResourceInfo.of(kind),
             namespace,
@@ -198,7 +204,7 @@ class Client:
                 obj = msgspec.convert({"metadata": {"resourceVersion": version}}, _Marked)
                 yield WatchEvent("BOOKMARK", cast(T, obj))
             else:
-                yield WatchEvent(cast(EventType, event.type), decoder.decode(event.object))
+                yield WatchEvent(cast(EventType, event.type), _decode(kind, event.object))
 
     async def raw(
         self,
