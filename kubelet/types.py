@@ -1,9 +1,9 @@
 """The few interfaces between the rooms of the kubelet.
 
 ``runtime/`` speaks to Docker and nothing else does; its interface is shaped like the Container Runtime Interface
-(https://kubernetes.io/docs/concepts/containers/cri/), so that another runtime can take Docker's place. ``pods/`` decides
-what should run, ``volumes/`` and ``network/`` prepare what a pod needs beside containers, ``server/`` serves what the
-API server asks of a node, ``node/`` tells the API server about the machine. Each of them can be read alone.
+(https://kubernetes.io/docs/concepts/containers/cri/), so that another runtime can take Docker's place. ``pods/``
+decides what should run, ``volumes/`` and ``network/`` prepare what a pod needs beside containers, ``server/`` serves
+what the API server asks of a node, ``node/`` tells the API server about the machine. Each can be read alone.
 """
 
 from __future__ import annotations
@@ -284,7 +284,7 @@ class Runtime(Protocol):
     async def create_container(self, sandbox_id: str, config: ContainerConfig) -> str: ...
     async def start_container(self, container_id: str) -> None: ...
     async def stop_container(self, container_id: str, timeout: int) -> None:
-        """SIGTERM (or the image's stop signal), then SIGKILL after timeout seconds. Already stopped or gone: no error."""
+        """SIGTERM (or the image's stop signal), SIGKILL after timeout seconds. Already stopped or gone: no error."""
 
     async def remove_container(self, container_id: str) -> None:
         """Gone already: no error."""

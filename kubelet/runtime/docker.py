@@ -1,0 +1,406 @@
+"""The kubelet's :class:`kubelet.types.Runtime` on Docker.
+
+Lists are cheap for Docker and tell little; inspections tell all and cost more. So what an inspection said is kept for
+as long as the list shows the container in the same state, and forgotten when Docker's events say that something
+happened to it: a busy node asks Docker about what changed and about nothing else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import dataclasses
+import json
+import logging
+from collections.abc import AsyncIterator, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from kubelet.runtime import inspect, spec
+from kubelet.runtime.hijack import HijackedSession, open_hijacked
+from kubelet.runtime.pool import DockerPool
+from kubelet.runtime.streams import DockerStreams, back_off, demultiplex, json_objects, limited
+from kubelet.types import (
+    LABEL_CONTAINER_NAME,
+    LABEL_POD_UID,
+    ContainerConfig,
+    ContainerStats,
+    ExecResult,
+    ExecSession,
+    ImageStatus,
+    PodSandboxConfig,
+    RegistryAuth,
+    Resources,
+    RuntimeContainer,
+    RuntimeEvent,
+    RuntimeFailure,
+    RuntimeInfo,
+    RuntimeNotFound,
+    RuntimeUnavailable,
+    RuntimeVersion,
+    Stream,
+)
+
+log = logging.getLogger(__name__)
+
+EVENTS = ("start", "die", "oom", "destroy", "pause", "unpause")
+STOP_POLL = 0.5
+EXEC_END = 10.0
+# What runc says when it may not lower oom_score_adj: it needs CAP_SYS_RESOURCE, which a node may be without.
+OOM_REFUSALS = ("oom_score_adj", "can't get final child's PID")
+
+
+class DockerRuntime:
+    def __init__(self, socket_path: str = "/var/run/docker.sock", *, threads: int = 16) -> None:
+        self._socket_path = socket_path
+        self._pool = DockerPool(socket_path, threads=threads)
+        self._streams = DockerStreams(socket_path)
+        self._known: dict[str, tuple[str, RuntimeContainer]] = {}
+        self._exits: dict[str, asyncio.Event] = {}
+        self._negative_oom_score_refused = False
+
+    async def close(self) -> None:
+        await self._streams.close()
+        self._pool.close()
+
+    # -- the machine ------------------------------------------------------------------------------------------------
+
+    async def version(self) -> RuntimeVersion:
+        raw = await self._pool.call(lambda api: api.version())
+        return RuntimeVersion("docker", raw["Version"], raw["ApiVersion"])
+
+    async def info(self) -> RuntimeInfo:
+        raw = await self._pool.call(lambda api: api.info())
+        return RuntimeInfo(
+            cpus=int(raw["NCPU"]),
+            memory_bytes=int(raw["MemTotal"]),
+            storage_driver=raw["Driver"],
+            cgroup_driver=raw.get("CgroupDriver", ""),
+            cgroup_version=raw.get("CgroupVersion", "1"),
+            kernel_version=raw["KernelVersion"],
+            operating_system=raw["OperatingSystem"],
+            os_type=raw["OSType"],
+            architecture=raw["Architecture"],
+            root_dir=raw["DockerRootDir"],
+        )
+
+    # -- sandboxes --------------------------------------------------------------------------------------------------
+
+    async def run_sandbox(self, config: PodSandboxConfig) -> str:
+        try:
+            return await self._create_and_start(config)
+        except RuntimeUnavailable:
+            raise
+        except RuntimeFailure as error:
+            if config.resources.oom_score_adj >= 0 or not _refuses_oom_score(error):
+                raise
+        sandbox_id = await self._create_and_start(_without_negative_score(config))
+        self._remember_refusal()
+        return sandbox_id
+
+    async def _create_and_start(self, config: PodSandboxConfig) -> str:
+        if self._negative_oom_score_refused:
+            config = _without_negative_score(config)
+        container_id = await self._create(spec.sandbox_name(config), spec.sandbox_body(config))
+        try:
+            await self._pool.call(lambda api: api.start(container_id))
+        except RuntimeUnavailable:
+            raise
+        except RuntimeFailure:
+            await self.remove_container(container_id)
+            raise
+        return container_id
+
+    async def stop_sandbox(self, sandbox_id: str) -> None:
+        await self.stop_container(sandbox_id, 0)
+
+    async def remove_sandbox(self, sandbox_id: str) -> None:
+        await self.remove_container(sandbox_id)
+
+    async def list_sandboxes(self, pod_uid: str | None = None) -> list[RuntimeContainer]:
+        return [container for container in await self.list_containers(pod_uid) if container.is_sandbox]
+
+    # -- containers -------------------------------------------------------------------------------------------------
+
+    async def create_container(self, sandbox_id: str, config: ContainerConfig) -> str:
+        if self._negative_oom_score_refused:
+            config = dataclasses.replace(config, resources=_non_negative(config.resources))
+        return await self._create(spec.app_name(config), spec.container_body(sandbox_id, config))
+
+    async def _create(self, name: str, body: dict[str, Any]) -> str:
+        def create(api: Any) -> str:
+            return str(api.create_container_from_config(body, name)["Id"])
+
+        try:
+            return await self._pool.call(create)
+        except RuntimeUnavailable:
+            raise
+        except RuntimeFailure as error:
+            if "is already in use by container" not in str(error):
+                raise
+        # Left by an attempt whose answer was lost: nobody has started to count on it.
+        await self.remove_container(name)
+        return await self._pool.call(create)
+
+    async def start_container(self, container_id: str) -> None:
+        self._known.pop(container_id, None)
+        try:
+            await self._pool.call(lambda api: api.start(container_id))
+        except RuntimeUnavailable:
+            raise
+        except RuntimeFailure as error:
+            if _refuses_oom_score(error) and await self._oom_score(container_id) < 0:
+                self._remember_refusal()
+            raise
+
+    async def stop_container(self, container_id: str, timeout: int) -> None:
+        """Signals and waits on the loop: Docker's own stop would hold a thread for the whole grace period."""
+        try:
+            if timeout > 0:
+                raw = await self._pool.call(lambda api: api.inspect_container(container_id))
+                if not raw["State"].get("Running"):
+                    return
+                await self._signal(container_id, raw["Config"].get("StopSignal") or "SIGTERM")
+                if await self._exited(container_id, timeout):
+                    return
+            await self._signal(container_id, "SIGKILL")
+            if not await self._exited(container_id, 30):
+                raise RuntimeFailure(f"container {container_id[:12]} does not end after SIGKILL")
+        except RuntimeNotFound:
+            return
+        finally:
+            self._known.pop(container_id, None)
+
+    async def _signal(self, container_id: str, signal: str) -> None:
+        try:
+            await self._pool.call(lambda api: api.kill(container_id, signal))
+        except RuntimeFailure as error:
+            if "is not running" not in str(error):
+                raise
+
+    async def _exited(self, container_id: str, timeout: float) -> bool:
+        """Waits for the event of its end; looks now and then, since events can be missed."""
+        deadline = asyncio.get_running_loop().time() + timeout
+        event = self._exits.setdefault(container_id, asyncio.Event())
+        try:
+            while True:
+                raw = await self._pool.call(lambda api: api.inspect_container(container_id))
+                if not raw["State"].get("Running"):
+                    return True
+                remaining = deadline - asyncio.get_running_loop().time()
+                if remaining <= 0:
+                    return False
+                try:
+                    async with asyncio.timeout(min(STOP_POLL, remaining)):
+                        await event.wait()
+                except TimeoutError:
+                    continue
+        finally:
+            self._exits.pop(container_id, None)
+
+    async def remove_container(self, container_id: str) -> None:
+        self._known.pop(container_id, None)
+        try:
+            await self._pool.call(lambda api: api.remove_container(container_id, v=True, force=True))
+        except RuntimeNotFound:
+            return
+        except RuntimeFailure as error:
+            if "is already in progress" not in str(error):
+                raise
+
+    async def list_containers(self, pod_uid: str | None = None) -> list[RuntimeContainer]:
+        label = LABEL_POD_UID if pod_uid is None else f"{LABEL_POD_UID}={pod_uid}"
+        filters = {"label": [label, LABEL_CONTAINER_NAME]}
+        rows = await self._pool.call(lambda api: api.containers(all=True, filters=filters))
+        if pod_uid is None:
+            present = {row["Id"] for row in rows}
+            self._known = {key: value for key, value in self._known.items() if key in present}
+        found = [await self._look(row["Id"], row["State"]) for row in rows]
+        return [container for container in found if container is not None]
+
+    async def _look(self, container_id: str, listed_state: str) -> RuntimeContainer | None:
+        known = self._known.get(container_id)
+        if known is not None and known[0] == listed_state:
+            return known[1]
+        try:
+            raw = await self._pool.call(lambda api: api.inspect_container(container_id))
+        except RuntimeNotFound:
+            return None
+        container = inspect.container(raw)
+        if container.is_sandbox and container.running and int(raw["HostConfig"].get("OomScoreAdj") or 0) >= 0:
+            # An earlier run of the kubelet found out that this host refuses negative scores.
+            self._negative_oom_score_refused = True
+        if raw["State"].get("Status") == listed_state:
+            self._known[container_id] = (listed_state, container)
+        return container
+
+    async def container_pid(self, container_id: str) -> int:
+        raw = await self._pool.call(lambda api: api.inspect_container(container_id))
+        return int(raw["State"].get("Pid") or 0)
+
+    async def _oom_score(self, container_id: str) -> int:
+        raw = await self._pool.call(lambda api: api.inspect_container(container_id))
+        return int(raw["HostConfig"].get("OomScoreAdj") or 0)
+
+    def _remember_refusal(self) -> None:
+        if not self._negative_oom_score_refused:
+            log.warning("this host refuses negative oom_score_adj values; containers get 0 instead")
+        self._negative_oom_score_refused = True
+
+    # -- images -----------------------------------------------------------------------------------------------------
+
+    async def image_status(self, ref: str) -> ImageStatus | None:
+        try:
+            return inspect.image(await self._pool.call(lambda api: api.inspect_image(ref)))
+        except RuntimeNotFound:
+            return None
+
+    async def pull_image(self, ref: str, auth: RegistryAuth | None) -> str:
+        headers = {"X-Registry-Auth": _encode_auth(auth)} if auth is not None else {}
+        path = f"/v{await self._pool.api_version()}/images/create"
+        async with self._streams.open("POST", path, {"fromImage": ref}, headers) as response:
+            async for progress in json_objects(response.aiter_bytes()):
+                if "error" in progress:
+                    raise RuntimeFailure(f"Error response from daemon: {progress['error']}")
+        status = await self.image_status(ref)
+        if status is None:
+            raise RuntimeFailure(f"image {ref} is not there after its pull")
+        return status.id
+
+    async def list_images(self) -> list[ImageStatus]:
+        return [inspect.image(raw) for raw in await self._pool.call(lambda api: api.images())]
+
+    async def remove_image(self, ref: str) -> None:
+        try:
+            await self._pool.call(lambda api: api.remove_image(ref))
+        except RuntimeNotFound:
+            return
+
+    # -- streams ----------------------------------------------------------------------------------------------------
+
+    async def events(self) -> AsyncIterator[RuntimeEvent]:
+        filters = json.dumps({"type": ["container"], "event": list(EVENTS), "label": [LABEL_POD_UID]})
+        failures = 0
+        while True:
+            try:
+                path = f"/v{await self._pool.api_version()}/events"
+                async with self._streams.open("GET", path, {"filters": filters}) as response:
+                    failures = 0
+                    self._known.clear()
+                    yield RuntimeEvent("reconnected")
+                    async for raw in json_objects(response.aiter_bytes()):
+                        yield self._event(raw)
+            except RuntimeFailure as error:
+                log.warning("Docker's events are away: %s", error)
+            await back_off(failures)
+            failures += 1
+
+    def _event(self, raw: dict[str, Any]) -> RuntimeEvent:
+        actor = raw.get("Actor") or {}
+        container_id = actor.get("ID", "")
+        self._known.pop(container_id, None)
+        waiter = self._exits.get(container_id)
+        if waiter is not None and raw.get("Action") in ("die", "destroy"):
+            waiter.set()
+        return RuntimeEvent(raw.get("Action", ""), container_id, (actor.get("Attributes") or {}).get(LABEL_POD_UID, ""))
+
+    async def logs(
+        self,
+        container_id: str,
+        *,
+        follow: bool = False,
+        tail: int | None = None,
+        since: datetime | None = None,
+        timestamps: bool = False,
+        limit_bytes: int | None = None,
+    ) -> AsyncIterator[tuple[Stream, bytes]]:
+        raw = await self._pool.call(lambda api: api.inspect_container(container_id))
+        params = {
+            "stdout": "1",
+            "stderr": "1",
+            "follow": str(int(follow)),
+            "timestamps": str(int(timestamps)),
+            "tail": "all" if tail is None else str(tail),
+            "since": "0" if since is None else f"{since.astimezone(UTC).timestamp():.9f}",
+        }
+        path = f"/v{await self._pool.api_version()}/containers/{container_id}/logs"
+        async with self._streams.open("GET", path, params) as response:
+            frames = demultiplex(response.aiter_bytes(), tty=bool(raw["Config"].get("Tty")))
+            async for frame in limited(frames, limit_bytes):
+                yield frame
+
+    async def exec(
+        self, container_id: str, command: Sequence[str], *, tty: bool = False, stdin: bool = False
+    ) -> ExecSession:
+        created = await self._pool.call(
+            lambda api: api.exec_create(container_id, list(command), stdin=stdin, tty=tty, stdout=True, stderr=True)
+        )
+        exec_id = created["Id"]
+        path = f"/v{await self._pool.api_version()}/exec/{exec_id}/start"
+        reader, writer = await open_hijacked(self._socket_path, path, {"Detach": False, "Tty": tty})
+
+        async def resize(width: int, height: int) -> None:
+            await self._pool.call(lambda api: api.exec_resize(exec_id, height=height, width=width))
+
+        return HijackedSession(reader, writer, tty=tty, resize=resize, exit_code=lambda: self._exec_exit(exec_id))
+
+    async def _exec_exit(self, exec_id: str) -> int:
+        deadline = asyncio.get_running_loop().time() + EXEC_END
+        while True:
+            raw = await self._pool.call(lambda api: api.exec_inspect(exec_id))
+            if not raw["Running"]:
+                return int(raw["ExitCode"] or 0)
+            if asyncio.get_running_loop().time() > deadline:
+                raise RuntimeFailure("the command closed its output and still runs")
+            await asyncio.sleep(0.05)
+
+    async def exec_sync(self, container_id: str, command: Sequence[str], timeout: float) -> ExecResult:
+        output: dict[Stream, bytearray] = {"stdout": bytearray(), "stderr": bytearray()}
+        async with asyncio.timeout(timeout):
+            session = await self.exec(container_id, command)
+            try:
+                async for stream, data in session.frames():
+                    output[stream] += data
+                code = await session.exit_code()
+            finally:
+                await session.close()
+        return ExecResult(code, bytes(output["stdout"]), bytes(output["stderr"]))
+
+    async def attach(self, container_id: str, *, tty: bool = False, stdin: bool = False) -> ExecSession:
+        path = f"/v{await self._pool.api_version()}/containers/{container_id}/attach"
+        query = f"?stream=1&stdout=1&stderr=1&stdin={int(stdin)}"
+        reader, writer = await open_hijacked(self._socket_path, path + query, None)
+
+        async def resize(width: int, height: int) -> None:
+            await self._pool.call(lambda api: api.resize(container_id, height=height, width=width))
+
+        async def exit_code() -> int:
+            return 0
+
+        return HijackedSession(reader, writer, tty=tty, resize=resize, exit_code=exit_code)
+
+    async def stats(self, container_id: str) -> ContainerStats:
+        raw = await self._pool.call(lambda api: api.stats(container_id, stream=False, one_shot=True))
+        return inspect.stats(container_id, raw)
+
+
+def _refuses_oom_score(error: RuntimeFailure) -> bool:
+    return any(text in str(error) for text in OOM_REFUSALS)
+
+
+def _non_negative(resources: Resources) -> Resources:
+    return dataclasses.replace(resources, oom_score_adj=max(0, resources.oom_score_adj))
+
+
+def _without_negative_score(config: PodSandboxConfig) -> PodSandboxConfig:
+    return dataclasses.replace(config, resources=_non_negative(config.resources))
+
+
+def _encode_auth(auth: RegistryAuth) -> str:
+    fields = {
+        "username": auth.username,
+        "password": auth.password,
+        "identitytoken": auth.identity_token,
+        "serveraddress": auth.server_address,
+    }
+    return base64.urlsafe_b64encode(json.dumps(fields).encode()).decode()

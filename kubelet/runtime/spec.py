@@ -1,0 +1,137 @@
+"""What is sent to Docker to create a container: pure functions from the kubelet's configurations to Docker's JSON.
+
+https://docs.docker.com/reference/api/engine/version/v1.41/#operation/ContainerCreate
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kubelet.runtime.naming import (
+    LABEL_SANDBOX_ID,
+    MAX_HOSTNAME,
+    annotation_labels,
+    container_name,
+    identity_labels,
+)
+from kubelet.types import SANDBOX_NAME, ContainerConfig, Mount, PodSandboxConfig, Resources, SecurityContext
+
+# As the kubelet's containerLogMaxSize and containerLogMaxFiles: a chatty container must not fill the disk.
+LOG_CONFIG = {"Type": "json-file", "Config": {"max-size": "10m", "max-file": "5"}}
+
+
+def sandbox_name(config: PodSandboxConfig) -> str:
+    return container_name(SANDBOX_NAME, config.pod_name, config.namespace, config.uid, config.attempt)
+
+
+def app_name(config: ContainerConfig) -> str:
+    return container_name(config.name, config.pod_name, config.namespace, config.uid, config.attempt)
+
+
+def sandbox_body(config: PodSandboxConfig) -> dict[str, Any]:
+    identity = identity_labels(SANDBOX_NAME, config.pod_name, config.namespace, config.uid, config.attempt)
+    host: dict[str, Any] = {
+        "NetworkMode": "host" if config.host_network else "none",
+        "IpcMode": "host" if config.host_ipc else "shareable",
+        "LogConfig": LOG_CONFIG,
+        "Sysctls": dict(config.sysctls),
+        "CgroupParent": config.cgroup_parent,
+        "SecurityOpt": ["no-new-privileges"],
+        **_resources(config.resources),
+    }
+    if config.host_pid:
+        host["PidMode"] = "host"
+    if config.host_network:
+        host["UTSMode"] = "host"
+    return {
+        "Image": config.image,
+        # On the host's network the host's name is the pod's; Docker refuses another one.
+        "Hostname": "" if config.host_network else config.hostname[:MAX_HOSTNAME],
+        "Labels": {**annotation_labels(config.annotations), **config.labels, **identity},
+        "HostConfig": host,
+    }
+
+
+def container_body(sandbox_id: str, config: ContainerConfig) -> dict[str, Any]:
+    identity = identity_labels(config.name, config.pod_name, config.namespace, config.uid, config.attempt)
+    shared = f"container:{sandbox_id}"
+    host: dict[str, Any] = {
+        "NetworkMode": shared,
+        "IpcMode": shared,
+        "Binds": [_bind(mount) for mount in config.mounts],
+        "Devices": [{"PathOnHost": d, "PathInContainer": d, "CgroupPermissions": "mrw"} for d in config.devices],
+        "LogConfig": LOG_CONFIG,
+        "CgroupParent": config.cgroup_parent,
+        **_resources(config.resources),
+        **_security(config.security),
+    }
+    if config.host_pid:
+        host["PidMode"] = "host"
+    elif config.shared_pid:
+        host["PidMode"] = shared
+    body: dict[str, Any] = {
+        "Image": config.image,
+        "Env": [f"{name}={value}" for name, value in config.env],
+        "Labels": {
+            **annotation_labels(config.annotations),
+            **config.labels,
+            **identity,
+            LABEL_SANDBOX_ID: sandbox_id,
+        },
+        "OpenStdin": config.stdin,
+        "StdinOnce": config.stdin_once,
+        "Tty": config.tty,
+        "User": _user(config.security),
+        # Docker's own health checks would run beside the probes.
+        "Healthcheck": {"Test": ["NONE"]},
+        "HostConfig": host,
+    }
+    if config.command:
+        body["Entrypoint"] = list(config.command)
+    if config.args:
+        body["Cmd"] = list(config.args)
+    if config.working_dir:
+        body["WorkingDir"] = config.working_dir
+    return body
+
+
+def _resources(resources: Resources) -> dict[str, Any]:
+    return {
+        "CpuShares": resources.cpu_shares,
+        "CpuPeriod": resources.cpu_period,
+        "CpuQuota": resources.cpu_quota,
+        "Memory": resources.memory_bytes,
+        # No swap beyond the memory limit, as upstream.
+        "MemorySwap": resources.memory_bytes,
+        "OomScoreAdj": resources.oom_score_adj,
+    }
+
+
+def _security(security: SecurityContext) -> dict[str, Any]:
+    options = []
+    if security.no_new_privileges:
+        options.append("no-new-privileges")
+    if security.seccomp:
+        options.append(f"seccomp={security.seccomp}")
+    return {
+        "Privileged": security.privileged,
+        "ReadonlyRootfs": security.read_only_root_filesystem,
+        "CapAdd": list(security.add_capabilities),
+        "CapDrop": list(security.drop_capabilities),
+        "GroupAdd": [str(group) for group in security.supplemental_groups],
+        "SecurityOpt": options,
+    }
+
+
+def _user(security: SecurityContext) -> str:
+    """Docker's ``user[:group]``; a group alone means that group for root, as containerd has it."""
+    if security.run_as_user is None and security.run_as_group is None:
+        return ""
+    user = str(security.run_as_user or 0)
+    return user if security.run_as_group is None else f"{user}:{security.run_as_group}"
+
+
+def _bind(mount: Mount) -> str:
+    options = [option for option in ("ro" if mount.read_only else "", mount.propagation) if option]
+    bind = f"{mount.host_path}:{mount.container_path}"
+    return f"{bind}:{','.join(options)}" if options else bind
