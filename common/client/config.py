@@ -105,7 +105,7 @@ def _entry(path: Path, config: dict[str, Any], section: str, name: str | None) -
 
 def _pem(path: Path, section: dict[str, Any], field: str) -> bytes | None:
     if data := section.get(f"{field}-data"):
-        return base64.b64decode(data)
+        return bytes(base64.b64decode(data))
     if file := section.get(field):
         try:
             return (path.parent / file).read_bytes()

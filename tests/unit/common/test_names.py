@@ -1,0 +1,59 @@
+"""Names: what upstream refuses, in its words."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from common.api import names
+
+
+def test_the_words_for_a_bad_label() -> None:
+    assert names.is_dns1123_label("Bad_Name") == [
+        "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end "
+        "with an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is "
+        "'[a-z0-9]([-a-z0-9]*[a-z0-9])?')"
+    ]
+    assert names.is_dns1123_label("a.b") == ["must not contain dots"]
+
+
+def test_the_words_for_a_bad_subdomain() -> None:
+    assert names.is_dns1123_subdomain("Bad")[0].endswith(
+        "(e.g. 'example.com', regex used for validation is "
+        "'[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')"
+    )
+    assert names.is_dns1123_subdomain("a" * 254) == ["must be no more than 253 bytes"]
+
+
+@pytest.mark.parametrize("key", ["a", "A_b.c", "example.com/name", "x/" + "a" * 63])
+def test_good_keys(key: str) -> None:
+    assert names.is_qualified_name(key) == []
+
+
+@pytest.mark.parametrize("key", ["", "/a", "a/", "a/b/c", "-a", "Upper.com/a", "a" * 64, "a b"])
+def test_bad_keys(key: str) -> None:
+    assert names.is_qualified_name(key)
+
+
+@given(st.from_regex(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", fullmatch=True))
+def test_labels_are_subdomains_and_label_values(name: str) -> None:
+    assert names.is_dns1123_label(name) == names.is_dns1123_subdomain(name) == names.is_label_value(name) == []
+
+
+@pytest.mark.parametrize(
+    ("check", "good", "bad"),
+    [
+        (names.is_dns1035_label, "web-1", "1web"),
+        (names.is_label_value, "", "-"),
+        (names.is_c_identifier, "A_1", "1A"),
+        (names.is_env_var_name, "my.env-1", "1a"),
+        (names.is_config_map_key, ".hidden", ".."),
+        (names.is_valid_port_name, "http", "a-very-long-port-name"),
+        (names.is_valid_port_name, "h2c", "80"),
+        (names.is_ip, "::1", "1.2.3"),
+        (names.is_cidr, "10.0.0.0/8", "10.0.0.1"),
+        (names.is_valid_port_num, 1, 65536),
+    ],
+)
+def test_each_check(check, good, bad) -> None:  # type: ignore[no-untyped-def]
+    assert check(good) == []
+    assert check(bad) != []

@@ -1,0 +1,48 @@
+"""Status errors: upstream's words, and the way there and back."""
+
+from common.api import status
+from common.api.status import Expired, FieldError, Gone, Invalid, NotFound, StatusError
+
+
+def test_the_words_of_the_factories() -> None:
+    assert status.not_found("pods", "web").message == 'pods "web" not found'
+    assert status.not_found("deployments", "web", "apps").message == 'deployments.apps "web" not found'
+    assert status.already_exists("deployments", "web", "apps").code == 409
+    assert status.conflict("pods", "web").message == (
+        'Operation cannot be fulfilled on pods "web": the object has been modified; '
+        "please apply your changes to the latest version and try again"
+    )
+
+
+def test_invalid_lists_its_causes() -> None:
+    error = status.invalid(
+        "Pod",
+        "web",
+        "",
+        [status.required("spec.containers", ""), status.not_supported("spec.restartPolicy", "x", ["Never", "Always"])],
+    )
+    assert error.message == (
+        'Pod "web" is invalid: [spec.containers: Required value, '
+        'spec.restartPolicy: Unsupported value: "x": supported values: "Always", "Never"]'
+    )
+    assert error.to_status()["details"]["causes"][0] == {
+        "reason": "FieldValueRequired",
+        "message": "Required value",
+        "field": "spec.containers",
+    }
+
+
+def test_values_are_shown_as_go_shows_them() -> None:
+    assert FieldError("FieldValueInvalid", "a", "b", 3).message() == "a: Invalid value: 3: b"
+    assert FieldError("FieldValueInvalid", "a", "b", "x").message() == 'a: Invalid value: "x": b'
+
+
+def test_there_and_back() -> None:
+    for error in (status.not_found("pods", "a"), Expired("too old"), status.invalid("Pod", "a", "", [])):
+        back = StatusError.from_status(error.to_status())
+        assert type(back) is type(error)
+        assert (back.message, back.code, back.details) == (error.message, error.code, error.details)
+    assert isinstance(StatusError.from_status({"code": 410, "message": "gone"}), Gone)
+    assert isinstance(StatusError.from_status({"reason": "NotFound"}), NotFound)
+    assert isinstance(StatusError.from_status({"code": 422}), Invalid)
+    assert StatusError.from_status({"code": 418}).code == 418
