@@ -108,7 +108,7 @@ def _pem(path: Path, section: dict[str, Any], field: str) -> bytes | None:
         return bytes(base64.b64decode(data))
     if file := section.get(field):
         try:
-            return (path.parent / file).read_bytes()
+            return Path(path.parent, str(file)).read_bytes()
         except OSError as error:
             raise ConfigError(f"kubeconfig {path}: {field}: {error}") from None
     return None

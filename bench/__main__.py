@@ -1,0 +1,54 @@
+"""Measures the running cluster: ``python -m bench api|pods|idle|up``. docs/benchmarks.md keeps the figures."""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import time
+
+from bench import api, idle
+from bench.cluster import KUBECONFIG, ROOT
+
+
+def pods(counts: list[int], image: str) -> None:
+    """Creation to Running as a watch sees it, for each number of pods at once."""
+    for count in counts:
+        subprocess.run([sys.executable, ROOT / "bench" / "podstart.py", str(count), KUBECONFIG, image], check=True)
+
+
+def up() -> None:
+    """Seconds of ``./cox up`` with its images built and the cluster down, then of one that changes nothing."""
+    cox = ROOT / "cox"
+    subprocess.run([cox, "down"], check=True, stdout=subprocess.DEVNULL)
+    for what in ("warm", "nothing to do"):
+        started = time.monotonic()
+        subprocess.run([cox, "up"], check=True, stdout=subprocess.DEVNULL, stdin=subprocess.DEVNULL)
+        print(f"./cox up, {what}: {time.monotonic() - started:.1f} s")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    what = parser.add_subparsers(dest="what", required=True)
+    load = what.add_parser("api", help=api.__doc__)
+    load.add_argument("--seconds", type=int, default=5, help="for each row")
+    start = what.add_parser("pods", help="pod start-up")
+    start.add_argument("--counts", type=int, nargs="+", default=[1, 10, 50])
+    start.add_argument("--image", default="busybox:1.35")
+    rest = what.add_parser("idle", help=idle.__doc__)
+    rest.add_argument("--seconds", type=int, default=60)
+    what.add_parser("up", help="how long ./cox up takes")
+    chosen = parser.parse_args()
+    match chosen.what:
+        case "api":
+            print(api.table(api.measure(chosen.seconds)))
+        case "pods":
+            pods(chosen.counts, chosen.image)
+        case "idle":
+            print(idle.measure(chosen.seconds))
+        case "up":
+            up()
+
+
+if __name__ == "__main__":
+    main()

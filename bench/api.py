@@ -1,0 +1,66 @@
+"""The API server under load: requests a second, latency, and its CPU for each request, beside kube-apiserver's.
+
+The load comes from bench/apibench (Go, so that the client is not what is measured). Upstream's figures were measured
+with the same tool: kube-apiserver 1.20.2, etcd 3.4.23, two cores.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.cluster import KUBECONFIG, ROOT, container_pids
+
+LINE = re.compile(r"(\S+)\s+(\d+) (?:req|ev)/s\s+p50\s+([\d.]+) ms\s+p99\s+([\d.]+) ms\s+server CPU\s+([\d.]+) us")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One scenario: a second's requests (events for the fan-out), milliseconds, microseconds of server CPU each."""
+
+    rate: float
+    p50: float
+    p99: float
+    cpu: float
+
+
+UPSTREAM = {
+    "get-pod": Row(5_435, 5.0, 20, 179),
+    "list-rv0": Row(158, 171, 637, 8_930),
+    "list-quorum": Row(102, 299, 567, 13_866),
+    "list-selector": Row(9_776, 2.5, 17, 137),
+    "create-cm": Row(3_913, 7.2, 27, 277),
+    "create-pod": Row(1_602, 16, 63, 798),
+    "patch-pod": Row(1_139, 20, 106, 1_292),
+    "watch-fanout": Row(86_531, 12, 45, 11.5),
+}
+
+
+def measure(seconds: int, kubeconfig: Path = KUBECONFIG) -> dict[str, Row]:
+    pids = ",".join(str(pid) for pid in container_pids()["apiserver"][:1])
+    with tempfile.TemporaryDirectory() as folder:
+        binary = Path(folder, "apibench")
+        subprocess.run(["go", "build", "-o", binary, "."], cwd=ROOT / "bench" / "apibench", check=True)
+        command = [binary, "-kubeconfig", kubeconfig, "-pids", pids, "-d", f"{seconds}s"]
+        output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    print(output)
+    delete = ["kubectl", "--kubeconfig", kubeconfig, "delete", "namespace", "bench", "--wait=false"]
+    subprocess.run(delete, check=True, capture_output=True)
+    return {m[1]: Row(float(m[2]), float(m[3]), float(m[4]), float(m[5])) for m in LINE.finditer(output)}
+
+
+def table(rows: dict[str, Row]) -> str:
+    lines = [
+        "| row | req/s | p50 ms | p99 ms | server CPU, us | upstream's CPU, us | ratio |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for name, upstream in UPSTREAM.items():
+        if row := rows.get(name):
+            ratio = row.cpu / upstream.cpu
+            lines.append(
+                f"| {name} | {row.rate:,.0f} | {row.p50:g} | {row.p99:g} | {row.cpu:,g} | {upstream.cpu:,g} | {ratio:.2f} |"
+            )
+    return "\n".join(lines)
