@@ -4,17 +4,10 @@ from __future__ import annotations
 
 import argparse
 import subprocess
-import sys
 import time
 
-from bench import api, idle
+from bench import api, idle, pods
 from bench.cluster import KUBECONFIG, ROOT
-
-
-def pods(counts: list[int], image: str) -> None:
-    """Creation to Running as a watch sees it, for each number of pods at once."""
-    for count in counts:
-        subprocess.run([sys.executable, ROOT / "bench" / "podstart.py", str(count), KUBECONFIG, image], check=True)
 
 
 def up() -> None:
@@ -32,7 +25,7 @@ def main() -> None:
     what = parser.add_subparsers(dest="what", required=True)
     load = what.add_parser("api", help=api.__doc__)
     load.add_argument("--seconds", type=int, default=5, help="for each row")
-    start = what.add_parser("pods", help="pod start-up")
+    start = what.add_parser("pods", help=pods.__doc__)
     start.add_argument("--counts", type=int, nargs="+", default=[1, 10, 50])
     start.add_argument("--image", default="busybox:1.35")
     rest = what.add_parser("idle", help=idle.__doc__)
@@ -43,7 +36,8 @@ def main() -> None:
         case "api":
             print(api.table(api.measure(chosen.seconds)))
         case "pods":
-            pods(chosen.counts, chosen.image)
+            for count in chosen.counts:
+                print(pods.measure(count, chosen.image, KUBECONFIG), flush=True)
         case "idle":
             print(idle.measure(chosen.seconds))
         case "up":

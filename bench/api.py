@@ -59,8 +59,6 @@ def table(rows: dict[str, Row]) -> str:
     ]
     for name, upstream in UPSTREAM.items():
         if row := rows.get(name):
-            ratio = row.cpu / upstream.cpu
-            lines.append(
-                f"| {name} | {row.rate:,.0f} | {row.p50:g} | {row.p99:g} | {row.cpu:,g} | {upstream.cpu:,g} | {ratio:.2f} |"
-            )
+            load = f"{row.rate:,.0f} | {row.p50:g} | {row.p99:g}"
+            lines.append(f"| {name} | {load} | {row.cpu:,g} | {upstream.cpu:,g} | {row.cpu / upstream.cpu:.2f} |")
     return "\n".join(lines)
