@@ -1,4 +1,4 @@
-"""Pod start-up: many pods created at once; from creation to all containers running, as a watch sees it, then deletion."""
+"""Pod start-up: pods created at once; from creation to all containers running, as a watch sees it, then deletion."""
 
 from __future__ import annotations
 
@@ -67,8 +67,9 @@ def measure(count: int, image: str, kubeconfig: Path) -> str:
         watch.close()
 
 
-def _creations(create: subprocess.Popen[str], manifest: str) -> dict[str, float]:
-    """When kubectl said of each pod that it is created."""
+def _create(kubectl: list[str], manifest: str) -> dict[str, float]:
+    """Creates, and notes when kubectl said so of each pod."""
+    create = subprocess.Popen([*kubectl, "create", "-f", "-"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert create.stdin is not None
     assert create.stdout is not None
     create.stdin.write(manifest)
