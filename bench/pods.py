@@ -49,10 +49,7 @@ def measure(count: int, image: str, kubeconfig: Path) -> str:
     try:
         started = time.monotonic()
         manifest = json.dumps({"apiVersion": "v1", "kind": "List", "items": [_pod(i, image) for i in range(count)]})
-        create = subprocess.Popen(
-            [*kubectl, "create", "-f", "-"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
-        created = _creations(create, manifest)
+        created = _create(kubectl, manifest)
         _wait(lambda: len(watch.running) >= count, started)
         span = max(watch.running.values(), default=started) - started
         delays = sorted(at - created[name] for name, at in watch.running.items())
