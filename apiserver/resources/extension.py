@@ -1,0 +1,85 @@
+"""The groups that extend the API server."""
+
+from __future__ import annotations
+
+from apiserver.resources.columns import NAME_AGE
+from apiserver.resources.strategy import KindStrategy
+from apiserver.types import Resource
+
+RESOURCES = (
+    Resource(
+        "admissionregistration.k8s.io",
+        "v1",
+        "mutatingwebhookconfigurations",
+        "MutatingWebhookConfiguration",
+        "mutatingwebhookconfiguration",
+        False,
+        KindStrategy(),
+        NAME_AGE,
+        categories=("api-extensions",),
+        has_generation=True,
+    ),
+    Resource(
+        "admissionregistration.k8s.io",
+        "v1",
+        "validatingadmissionpolicies",
+        "ValidatingAdmissionPolicy",
+        "validatingadmissionpolicy",
+        False,
+        KindStrategy(status=True),
+        NAME_AGE,
+        categories=("api-extensions",),
+        status=True,
+        has_generation=True,
+    ),
+    Resource(
+        "admissionregistration.k8s.io",
+        "v1",
+        "validatingadmissionpolicybindings",
+        "ValidatingAdmissionPolicyBinding",
+        "validatingadmissionpolicybinding",
+        False,
+        KindStrategy(),
+        NAME_AGE,
+        categories=("api-extensions",),
+        has_generation=True,
+    ),
+    Resource(
+        "admissionregistration.k8s.io",
+        "v1",
+        "validatingwebhookconfigurations",
+        "ValidatingWebhookConfiguration",
+        "validatingwebhookconfiguration",
+        False,
+        KindStrategy(),
+        NAME_AGE,
+        categories=("api-extensions",),
+        has_generation=True,
+    ),
+    Resource(
+        "apiextensions.k8s.io",
+        "v1",
+        "customresourcedefinitions",
+        "CustomResourceDefinition",
+        "customresourcedefinition",
+        False,
+        KindStrategy(status=True),
+        NAME_AGE,
+        ("crd", "crds"),
+        ("api-extensions",),
+        status=True,
+        has_generation=True,
+    ),
+    Resource(
+        "apiregistration.k8s.io",
+        "v1",
+        "apiservices",
+        "APIService",
+        "apiservice",
+        False,
+        KindStrategy(status=True),
+        NAME_AGE,
+        categories=("api-extensions",),
+        status=True,
+    ),
+)

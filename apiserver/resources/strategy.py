@@ -1,0 +1,88 @@
+"""How one kind differs from the others, put together from small pure functions.
+
+Upstream has a strategy type per kind (pkg/registry/<group>/<kind>/strategy.go), almost all of it equal. Here the equal
+part is this class and a kind brings only the functions that it needs: defaults, checks and preparation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from apiserver.types import Object
+from common.api.status import FieldError
+
+IDENTITY = frozenset({"apiVersion", "kind", "metadata", "status"})
+
+
+def _nothing(_obj: Object) -> None:
+    return None
+
+
+def _no_errors(_obj: Object) -> list[FieldError]:
+    return []
+
+
+def _no_update_errors(_obj: Object, _old: Object, _subresource: str) -> list[FieldError]:
+    return []
+
+
+def _no_preparation(_obj: Object, _old: Object, _subresource: str) -> None:
+    return None
+
+
+def _no_warnings(_obj: Object) -> list[str]:
+    return []
+
+
+@dataclass(frozen=True)
+class KindStrategy:
+    """The strategy of a kind. ``status`` says that status belongs to the /status subresource alone."""
+
+    status: bool = False
+    defaults: Callable[[Object], None] = _nothing
+    on_create: Callable[[Object], None] = _nothing
+    on_update: Callable[[Object, Object, str], None] = _no_preparation
+    checks: Callable[[Object], list[FieldError]] = _no_errors
+    update_checks: Callable[[Object, Object, str], list[FieldError]] = _no_update_errors
+    """Checks of an update beside those of the new object."""
+    status_checks: Callable[[Object], list[FieldError]] = _no_errors
+    warn: Callable[[Object], list[str]] = _no_warnings
+
+    def default(self, obj: Object) -> None:
+        self.defaults(obj)
+
+    def prepare_for_create(self, obj: Object) -> None:
+        if self.status:
+            obj.pop("status", None)
+        self.on_create(obj)
+
+    def prepare_for_update(self, obj: Object, old: Object, subresource: str) -> None:
+        if subresource == "status":
+            _keep_all_but_status(obj, old)
+        elif self.status:
+            _keep(obj, old, "status")
+        self.on_update(obj, old, subresource)
+
+    def validate(self, obj: Object) -> list[FieldError]:
+        return self.checks(obj)
+
+    def validate_update(self, obj: Object, old: Object, subresource: str) -> list[FieldError]:
+        errors = self.status_checks(obj) if subresource == "status" else self.checks(obj)
+        return errors + self.update_checks(obj, old, subresource)
+
+    def warnings(self, obj: Object) -> list[str]:
+        return self.warn(obj)
+
+
+def _keep(obj: Object, old: Object, field: str) -> None:
+    if field in old:
+        obj[field] = old[field]
+    else:
+        obj.pop(field, None)
+
+
+def _keep_all_but_status(obj: Object, old: Object) -> None:
+    """A write to /status changes nothing else (of the metadata, the generic verbs keep what is theirs)."""
+    for field in (obj.keys() | old.keys()) - IDENTITY:
+        _keep(obj, old, field)
