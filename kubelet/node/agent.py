@@ -1,0 +1,187 @@
+"""Registers the node and keeps its status: computed every ten seconds, written when it changed or every five minutes.
+
+Nothing here ends when the API server or the runtime is away: the node is registered as soon as there is a server to
+register with, and says honestly that it is not ready while the runtime does not answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from lightkube.models.core_v1 import NodeStatus, ObjectReference
+from lightkube.resources.core_v1 import Node
+
+from common.api.meta import meta_of
+from common.api.status import AlreadyExists, NotFound
+from common.api.time import now
+from common.client import Client, PatchType
+from common.events import EventRecorder
+from kubelet.node.machine import Machine, read_machine, read_usage
+from kubelet.node.status import NodeIdentity, Observation, default_labels, differs, new_node, node_status
+from kubelet.node.thresholds import pressure
+from kubelet.types import ImageStatus, Runtime, RuntimeFailure, RuntimeVersion
+
+log = logging.getLogger("kubelet.node")
+
+UPDATE_SECONDS = 10.0
+REPORT_SECONDS = 300.0
+IMAGES_SECONDS = 60.0
+RUNTIME_TIMEOUT = 10.0
+_BACKOFF_START, _BACKOFF_LIMIT = 0.1, 7.0
+_NODE_EVENTS = {
+    ("Ready", "True"): "NodeReady",
+    ("Ready", "False"): "NodeNotReady",
+    ("MemoryPressure", "True"): "NodeHasInsufficientMemory",
+    ("MemoryPressure", "False"): "NodeHasSufficientMemory",
+    ("DiskPressure", "True"): "NodeHasDiskPressure",
+    ("DiskPressure", "False"): "NodeHasNoDiskPressure",
+    ("PIDPressure", "True"): "NodeHasInsufficientPID",
+    ("PIDPressure", "False"): "NodeHasSufficientPID",
+}
+
+
+class NodeAgent:
+    """One node's registration and status."""
+
+    def __init__(
+        self,
+        client: Client,
+        runtime: Runtime,
+        recorder: EventRecorder,
+        identity: NodeIdentity,
+        root_dir: Path,
+        network_problem: Callable[[], str | None],
+    ) -> None:
+        self._client = client
+        self._runtime = runtime
+        self._recorder = recorder
+        self._identity = identity
+        self._root_dir = root_dir
+        self._network_problem = network_problem
+        self._machine: Machine = read_machine()
+        self._held: NodeStatus | None = None
+        self._reported = 0.0
+        self._images: Sequence[ImageStatus] = ()
+        self._images_at = -IMAGES_SECONDS
+        self._wake = asyncio.Event()
+        self.registered = asyncio.Event()
+
+    def wake(self) -> None:
+        """Computes the status now: something that it depends on changed."""
+        self._wake.set()
+
+    async def run(self) -> None:
+        self._event("Normal", "Starting", "Starting kubelet.")
+        await self._retried(self.register)
+        self.registered.set()
+        while True:
+            self._wake.clear()
+            try:
+                async with asyncio.timeout(UPDATE_SECONDS):
+                    await self.update()
+            except Exception as error:
+                log.warning("status of node %s not written: %s", self._identity.name, error or type(error).__name__)
+            try:
+                async with asyncio.timeout(UPDATE_SECONDS):
+                    await self._wake.wait()
+            except TimeoutError:
+                continue
+
+    async def register(self) -> None:
+        """Creates the Node, or puts back the labels that the kubelet owns on the one that is there."""
+        status = node_status(self._identity, await self.observe(), (), now())
+        try:
+            node = await self._client.create(new_node(self._identity, status, self._machine))
+            log.info("node %s is registered", self._identity.name)
+        except AlreadyExists:
+            node = await self._reconcile()
+            log.info("node %s was registered before", self._identity.name)
+        self._held = node.status
+
+    async def update(self) -> None:
+        """Writes the status if it changed or has not been written for five minutes."""
+        if self._held is None:
+            self._held = (await self._client.get(Node, self._identity.name)).status or NodeStatus()
+        held = self._held
+        status = node_status(self._identity, await self.observe(), held.conditions or (), now())
+        changed = differs(status, held)
+        if not changed and time.monotonic() - self._reported < REPORT_SECONDS:
+            return
+        patch = {"status": status.to_dict()}
+        try:
+            answer = await self._client.patch(
+                Node, self._identity.name, patch, patch_type=PatchType.STRATEGIC, subresource="status"
+            )
+        except NotFound:
+            self._held = None
+            raise
+        self._tell_transitions(status, held)
+        self._held = answer.status
+        self._reported = time.monotonic()
+
+    async def observe(self) -> Observation:
+        usage = await asyncio.to_thread(read_usage, self._root_dir)
+        return Observation(
+            machine=self._machine,
+            node_fs=usage.node_fs,
+            pressure=pressure(self._identity.thresholds, self._machine, usage),
+            runtime=await self._runtime_version(),
+            images=self._images,
+            network_problem=self._network_problem(),
+        )
+
+    async def _runtime_version(self) -> RuntimeVersion | None:
+        """The runtime's version as the proof that it answers; the images too when they are old."""
+        try:
+            async with asyncio.timeout(RUNTIME_TIMEOUT):
+                version = await self._runtime.version()
+                if time.monotonic() - self._images_at >= IMAGES_SECONDS:
+                    self._images = await self._runtime.list_images()
+                    self._images_at = time.monotonic()
+                return version
+        except (RuntimeFailure, TimeoutError) as error:
+            log.warning("container runtime is down: %s", error or "no answer")
+            return None
+
+    async def _reconcile(self) -> Node:
+        node = await self._client.get(Node, self._identity.name)
+        labels = meta_of(node).labels or {}
+        wanted = default_labels(self._identity, self._machine)
+        missing = {name: value for name, value in wanted.items() if labels.get(name) != value}
+        if missing:
+            patch: dict[str, Any] = {"metadata": {"labels": missing}}
+            node = await self._client.patch(Node, self._identity.name, patch, patch_type=PatchType.STRATEGIC)
+        before = node.status.nodeInfo.bootID if node.status and node.status.nodeInfo else None
+        if before and before != self._machine.boot_id:
+            text = f"Node {self._identity.name} has been rebooted, boot id: {self._machine.boot_id}"
+            self._event("Warning", "Rebooted", text)
+        return node
+
+    async def _retried(self, attempt: Callable[[], Any]) -> None:
+        delay = _BACKOFF_START
+        while True:
+            try:
+                async with asyncio.timeout(RUNTIME_TIMEOUT * 2):
+                    await attempt()
+                return
+            except Exception as error:
+                log.warning("node %s not registered: %s", self._identity.name, error or type(error).__name__)
+            await asyncio.sleep(delay)
+            delay = min(delay * 2, _BACKOFF_LIMIT)
+
+    def _tell_transitions(self, status: NodeStatus, held: NodeStatus) -> None:
+        before = {condition.type: condition.status for condition in held.conditions or []}
+        for condition in status.conditions or []:
+            reason = _NODE_EVENTS.get((condition.type, condition.status))
+            if reason is not None and before.get(condition.type) != condition.status:
+                self._event("Normal", reason, f"Node {self._identity.name} status is now: {reason}")
+
+    def _event(self, kind: Any, reason: str, message: str) -> None:
+        # The uid is the node's name: that is by what "kubectl describe node" looks for events, as with upstream's.
+        name = self._identity.name
+        self._recorder.event(ObjectReference(kind="Node", name=name, uid=name), kind, reason, message)
