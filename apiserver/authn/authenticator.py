@@ -1,0 +1,92 @@
+"""The union of the ways to authenticate, in upstream's order: certificate, then token file, then service account.
+
+The first that knows the caller wins; credentials that nobody knows are 401, even where an anonymous request would pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from apiserver.authn.settings import AuthnSettings, audiences
+from apiserver.authn.tokenfile import TokenFile
+from apiserver.authn.tokens import ServiceAccountTokens, build_verifier
+from apiserver.types import Registry, User
+from common.api.status import Unauthorized
+
+ANONYMOUS = User("system:anonymous", groups=("system:unauthenticated",))
+ANONYMOUS_PATHS = ("/healthz", "/livez", "/readyz", "/version")
+"""Where a request without credentials may go at all (upstream: AuthenticationConfiguration.anonymous.conditions)."""
+
+
+def bearer_token(headers: Sequence[tuple[bytes, bytes]]) -> str | None:
+    """The token of an ``Authorization: Bearer`` header, or None. Other schemes are no credentials, as upstream."""
+    for name, value in headers:
+        if name == b"authorization":
+            scheme, _, token = value.decode("latin-1").strip().partition(" ")
+            if scheme.lower() == "bearer" and token.strip():
+                return token.strip()
+    return None
+
+
+def anonymous_may(path: str) -> bool:
+    return any(path == allowed or path.startswith(allowed + "/") for allowed in ANONYMOUS_PATHS)
+
+
+class TokenAuthenticator:
+    """Bearer tokens of every sort, for requests and for TokenReview."""
+
+    def __init__(
+        self, token_file: TokenFile | None, accounts: ServiceAccountTokens | None, audiences: tuple[str, ...]
+    ) -> None:
+        self._file = token_file
+        self._accounts = accounts
+        self.audiences = audiences
+
+    async def user(self, token: str, wanted: Sequence[str] = ()) -> tuple[User, tuple[str, ...]]:
+        """The user, and the audiences (of ``wanted``, or the server's own) the token is good for. Raises Unauthorized."""
+        wanted = tuple(wanted) or self.audiences
+        if self._file is not None and (user := self._file.user(token)) is not None:
+            # Static tokens carry no audience: they are good for the server's own.
+            good_for = tuple(a for a in wanted if a in self.audiences)
+            if not good_for:
+                raise Unauthorized
+            return _authenticated(user), good_for
+        if self._accounts is None:
+            raise Unauthorized
+        user, good_for = await self._accounts.user(token, wanted)
+        return _authenticated(user), good_for
+
+
+class RequestAuthenticator:
+    """The Authenticator of the server."""
+
+    def __init__(self, tokens: TokenAuthenticator) -> None:
+        self.tokens = tokens
+
+    async def authenticate(self, scope: Mapping[str, Any]) -> User:
+        peer = (scope.get("state") or {}).get("peer")
+        if peer is not None and peer.common_name:
+            return _authenticated(User(peer.common_name, groups=tuple(peer.organizations)))
+        token = bearer_token(scope["headers"])
+        if token is not None:
+            user, _ = await self.tokens.user(token)
+            return user
+        if anonymous_may(scope["path"]):
+            return ANONYMOUS
+        raise Unauthorized
+
+
+def _authenticated(user: User) -> User:
+    if "system:authenticated" in user.groups:
+        return user
+    return replace(user, groups=(*user.groups, "system:authenticated"))
+
+
+def build(settings: AuthnSettings, registry: Registry) -> RequestAuthenticator:
+    """The authenticator that the flags describe. Raises OSError or ValueError for files that cannot be used."""
+    token_file = TokenFile(settings.token_auth_file) if settings.token_auth_file else None
+    verifier = build_verifier(settings)
+    accounts = ServiceAccountTokens(verifier, registry) if verifier else None
+    return RequestAuthenticator(TokenAuthenticator(token_file, accounts, audiences(settings)))
