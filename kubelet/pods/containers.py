@@ -1,0 +1,219 @@
+"""From a container in a pod's spec to what the runtime is told: pure functions.
+
+https://kubernetes.io/docs/concepts/configuration/manage-resources-containers/
+https://kubernetes.io/docs/tasks/configure-pod-container/security-context/
+"""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from lightkube.models.core_v1 import Container, PodSpec, VolumeMount
+from lightkube.resources.core_v1 import Pod
+
+from common.api.pods import amounts, qos_class
+from kubelet.pods.actions import LABEL_HASH, container_hash
+from kubelet.pods.environment import ConfigError
+from kubelet.pods.expansion import expand, expand_all
+from kubelet.pods.identity import grace_period, identity_of, spec_of
+from kubelet.types import (
+    ContainerConfig,
+    ImageStatus,
+    KubeletConfig,
+    Mount,
+    PodSandboxConfig,
+    Resources,
+    SecurityContext,
+)
+
+LABEL_GRACE_PERIOD = "io.kubernetes.pod.terminationGracePeriod"
+CFS_PERIOD = 100_000
+MIN_QUOTA = 1000
+MIN_SHARES, MAX_SHARES = 2, 262_144
+SANDBOX_OOM_SCORE = -998
+GUARANTEED_OOM_SCORE = -997
+DEFAULT_TERMINATION_PATH = "/dev/termination-log"
+NODE_CRITICAL = 2_000_001_000
+_PROPAGATION = {None: "", "None": "", "HostToContainer": "rslave", "Bidirectional": "rshared"}
+
+
+@dataclass(frozen=True, slots=True)
+class PodFiles:
+    """Host paths of the files that the kubelet writes for a pod; empty: not given."""
+
+    hosts: str = ""
+    resolv_conf: str = ""
+    termination_log: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """All that a container's configuration is computed from, beside its pod."""
+
+    image: ImageStatus
+    attempt: int
+    env: Mapping[str, str] = field(default_factory=dict)
+    volumes: Mapping[str, str] = field(default_factory=dict)
+    files: PodFiles = field(default_factory=PodFiles)
+
+
+def sandbox_config(pod: Pod, config: KubeletConfig, attempt: int) -> PodSandboxConfig:
+    identity, spec = identity_of(pod), spec_of(pod)
+    sysctls = spec.securityContext.sysctls if spec.securityContext else None
+    return PodSandboxConfig(
+        pod_name=identity.name,
+        namespace=identity.namespace,
+        uid=identity.uid,
+        attempt=attempt,
+        image=config.pod_infra_container_image,
+        hostname=hostname(pod),
+        labels={LABEL_GRACE_PERIOD: str(grace_period(pod))},
+        host_network=bool(spec.hostNetwork),
+        host_ipc=bool(spec.hostIPC),
+        host_pid=bool(spec.hostPID),
+        shared_pid=bool(spec.shareProcessNamespace),
+        sysctls={sysctl.name: sysctl.value for sysctl in sysctls or ()},
+        cgroup_parent=config.cgroup_parent,
+        resources=Resources(cpu_shares=MIN_SHARES, oom_score_adj=SANDBOX_OOM_SCORE),
+    )
+
+
+def hostname(pod: Pod) -> str:
+    """spec.hostname or the pod's name, cut to what a host name may be."""
+    return (spec_of(pod).hostname or identity_of(pod).name)[:63].rstrip("-.")
+
+
+def container_config(pod: Pod, container: Container, config: KubeletConfig, inputs: Inputs) -> ContainerConfig:
+    """Raises ConfigError."""
+    identity, spec = identity_of(pod), spec_of(pod)
+    security = security_context(spec, container)
+    if must_run_as_non_root(spec, container):
+        verify_non_root(pod, container, security, inputs.image)
+    return ContainerConfig(
+        pod_name=identity.name,
+        namespace=identity.namespace,
+        uid=identity.uid,
+        name=container.name,
+        attempt=inputs.attempt,
+        image=inputs.image.id,
+        command=expand_all(container.command, inputs.env),
+        args=expand_all(container.args, inputs.env),
+        env=tuple(inputs.env.items()),
+        working_dir=container.workingDir or "",
+        mounts=mounts(container, inputs),
+        labels={LABEL_HASH: container_hash(container), LABEL_GRACE_PERIOD: str(grace_period(pod))},
+        stdin=bool(container.stdin),
+        stdin_once=bool(container.stdinOnce),
+        tty=bool(container.tty),
+        resources=resources(spec, container, config.capacity.get("memory", 0)),
+        security=security,
+        shared_pid=bool(spec.shareProcessNamespace),
+        host_pid=bool(spec.hostPID),
+        cgroup_parent=config.cgroup_parent,
+    )
+
+
+def resources(spec: PodSpec, container: Container, node_memory: int) -> Resources:
+    own = container.resources
+    limits = amounts(own.limits) if own else {}
+    requests = limits | (amounts(own.requests) if own else {})
+    quota = limits.get("cpu", 0) * CFS_PERIOD // 1000
+    return Resources(
+        cpu_shares=min(MAX_SHARES, max(MIN_SHARES, requests.get("cpu", 0) * 1024 // 1000)),
+        cpu_period=CFS_PERIOD if quota else 0,
+        cpu_quota=max(MIN_QUOTA, quota) if quota else 0,
+        memory_bytes=limits.get("memory", 0),
+        oom_score_adj=oom_score(spec, requests.get("memory", 0), node_memory),
+    )
+
+
+def oom_score(spec: PodSpec, memory_request: int, node_memory: int) -> int:
+    """https://kubernetes.io/docs/concepts/scheduling-eviction/node-pressure-eviction/#node-out-of-memory-behavior"""
+    quality = qos_class(spec)
+    if quality == "Guaranteed" or (spec.priority or 0) >= NODE_CRITICAL:
+        return GUARANTEED_OOM_SCORE
+    if quality == "BestEffort":
+        return 1000
+    score = 1000 - (1000 * memory_request // node_memory if node_memory else 0)
+    return min(999, max(1000 + GUARANTEED_OOM_SCORE, score))
+
+
+def security_context(spec: PodSpec, container: Container) -> SecurityContext:
+    """A container's own settings win over its pod's."""
+    pod, own = spec.securityContext, container.securityContext
+    groups = list(pod.supplementalGroups or ()) if pod else []
+    if pod and pod.fsGroup is not None:
+        groups.append(pod.fsGroup)
+    user = own.runAsUser if own and own.runAsUser is not None else (pod.runAsUser if pod else None)
+    group = own.runAsGroup if own and own.runAsGroup is not None else (pod.runAsGroup if pod else None)
+    capabilities = own.capabilities if own else None
+    return SecurityContext(
+        run_as_user=user,
+        run_as_group=group,
+        supplemental_groups=tuple(groups),
+        privileged=bool(own and own.privileged),
+        read_only_root_filesystem=bool(own and own.readOnlyRootFilesystem),
+        add_capabilities=tuple(capabilities.add or ()) if capabilities else (),
+        drop_capabilities=tuple(capabilities.drop or ()) if capabilities else (),
+        no_new_privileges=bool(own and own.allowPrivilegeEscalation is False),
+        seccomp=_seccomp(spec, container),
+    )
+
+
+def _seccomp(spec: PodSpec, container: Container) -> str:
+    own = container.securityContext.seccompProfile if container.securityContext else None
+    profile = own or (spec.securityContext.seccompProfile if spec.securityContext else None)
+    if profile is not None and profile.type == "Localhost":
+        raise ConfigError("seccomp profiles of type Localhost are not supported by this node")
+    return "unconfined" if profile is not None and profile.type == "Unconfined" else ""
+
+
+def must_run_as_non_root(spec: PodSpec, container: Container) -> bool:
+    own = container.securityContext
+    if own and own.runAsNonRoot is not None:
+        return bool(own.runAsNonRoot)
+    return bool(spec.securityContext and spec.securityContext.runAsNonRoot)
+
+
+def verify_non_root(pod: Pod, container: Container, security: SecurityContext, image: ImageStatus) -> None:
+    where = f'(pod: "{identity_of(pod)}", container: {container.name})'
+    if security.run_as_user is not None:
+        if security.run_as_user == 0:
+            raise ConfigError(f"container's runAsUser breaks non-root policy {where}")
+        return
+    user = image.user.partition(":")[0]
+    if user in ("", "0"):
+        raise ConfigError(f"container has runAsNonRoot and image will run as root {where}")
+    if not user.isdigit():
+        raise ConfigError(
+            f"container has runAsNonRoot and image has non-numeric user ({user}), "
+            f"cannot verify user is non-root {where}"
+        )
+
+
+def mounts(container: Container, inputs: Inputs) -> tuple[Mount, ...]:
+    """Volumes, and the files that the kubelet keeps for the pod where no volume is mounted over them."""
+    result = [_volume_mount(mount, inputs) for mount in container.volumeMounts or ()]
+    taken = {mount.container_path for mount in result}
+    managed = (
+        (inputs.files.hosts, "/etc/hosts"),
+        (inputs.files.resolv_conf, "/etc/resolv.conf"),
+        (inputs.files.termination_log, container.terminationMessagePath or DEFAULT_TERMINATION_PATH),
+    )
+    result += [Mount(host, path) for host, path in managed if host and path not in taken]
+    return tuple(result)
+
+
+def _volume_mount(mount: VolumeMount, inputs: Inputs) -> Mount:
+    host_path = inputs.volumes.get(mount.name)
+    if host_path is None:
+        raise ConfigError(f'cannot find volume "{mount.name}" to mount into container')
+    sub_path = expand(mount.subPathExpr, inputs.env) if mount.subPathExpr else mount.subPath or ""
+    if sub_path:
+        if posixpath.isabs(sub_path) or ".." in sub_path.split("/"):
+            raise ConfigError(f'subPath "{sub_path}" must not be absolute and must not contain ".."')
+        host_path = posixpath.join(host_path, sub_path)
+    container_path = mount.mountPath if mount.mountPath.startswith("/") else f"/{mount.mountPath}"
+    return Mount(host_path, container_path, bool(mount.readOnly), _PROPAGATION.get(mount.mountPropagation, ""))

@@ -1,0 +1,167 @@
+"""Files that the kubelet writes for a pod: /etc/hosts, /etc/resolv.conf, and a termination log for each container.
+
+https://kubernetes.io/docs/concepts/services-networking/dns-pod-service/
+https://kubernetes.io/docs/tasks/network/customize-hosts-file-for-pods/
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from lightkube.models.core_v1 import PodSpec
+from lightkube.resources.core_v1 import Pod
+
+from kubelet.pods.containers import PodFiles, hostname
+from kubelet.pods.identity import identity_of, spec_of
+from kubelet.types import KubeletConfig
+
+MAX_TERMINATION_MESSAGE = 4096
+_STANDARD_HOSTS = (
+    "127.0.0.1\tlocalhost",
+    "::1\tlocalhost ip6-localhost ip6-loopback",
+    "fe00::0\tip6-localnet",
+    "fe00::0\tip6-mcastprefix",
+    "fe00::1\tip6-allnodes",
+    "fe00::2\tip6-allrouters",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class DNSConfig:
+    servers: tuple[str, ...] = ()
+    searches: tuple[str, ...] = ()
+    options: tuple[str, ...] = ()
+
+    def render(self) -> str:
+        lines = []
+        if self.searches:
+            lines.append(f"search {' '.join(self.searches)}")
+        lines += [f"nameserver {server}" for server in self.servers[:3]]
+        if self.options:
+            lines.append(f"options {' '.join(self.options)}")
+        return "".join(f"{line}\n" for line in lines)
+
+
+def parse_resolv_conf(text: str) -> DNSConfig:
+    servers: list[str] = []
+    searches: tuple[str, ...] = ()
+    options: tuple[str, ...] = ()
+    for line in text.splitlines():
+        keyword, *values = line.split("#")[0].split() or [""]
+        if keyword == "nameserver" and values:
+            servers.append(values[0])
+        elif keyword == "search":
+            searches = tuple(values)
+        elif keyword == "options":
+            options = tuple(values)
+    return DNSConfig(tuple(servers), searches, options)
+
+
+def dns_config(spec: PodSpec, namespace: str, config: KubeletConfig, host: DNSConfig) -> DNSConfig:
+    policy = spec.dnsPolicy or "ClusterFirst"
+    if policy == "None":
+        base = DNSConfig()
+    elif config.cluster_dns and (
+        policy == "ClusterFirstWithHostNet" or (policy == "ClusterFirst" and not spec.hostNetwork)
+    ):
+        domain = config.cluster_domain
+        searches = (f"{namespace}.svc.{domain}", f"svc.{domain}", domain, *host.searches)
+        base = DNSConfig(config.cluster_dns, searches, ("ndots:5",))
+    else:
+        base = host
+    return _with_overrides(base, spec)
+
+
+def _with_overrides(base: DNSConfig, spec: PodSpec) -> DNSConfig:
+    own = spec.dnsConfig
+    if own is None:
+        return base
+    options = dict(option.partition(":")[::2] for option in base.options)
+    options.update({option.name or "": option.value or "" for option in own.options or ()})
+    return DNSConfig(
+        tuple(dict.fromkeys((*base.servers, *(own.nameservers or ())))),
+        tuple(dict.fromkeys((*base.searches, *(own.searches or ())))),
+        tuple(f"{name}:{value}" if value else name for name, value in options.items()),
+    )
+
+
+def hosts_file(pod: Pod, pod_ips: tuple[str, ...], domain: str, host_file: str) -> str:
+    """On the host's network the host's own file, else one with the pod's name; host aliases in both."""
+    spec, identity = spec_of(pod), identity_of(pod)
+    if spec.hostNetwork:
+        lines = ["# Kubernetes-managed hosts file (host network).", *host_file.splitlines()]
+    else:
+        name = hostname(pod)
+        names = name
+        if spec.subdomain:
+            names = f"{name}.{spec.subdomain}.{identity.namespace}.svc.{domain}\t{name}"
+        lines = ["# Kubernetes-managed hosts file.", *_STANDARD_HOSTS, *(f"{ip}\t{names}" for ip in pod_ips)]
+    if spec.hostAliases:
+        lines += ["", "# Entries added by HostAliases."]
+        lines += ["\t".join([alias.ip, *(alias.hostnames or ())]) for alias in spec.hostAliases]
+    return "".join(f"{line}\n" for line in lines)
+
+
+class PodDirectory:
+    """``<root>/pods/<uid>``. Volumes below it belong to volumes/ and are not touched here. Blocking calls."""
+
+    def __init__(self, root: str, uid: str) -> None:
+        self.path = Path(root) / "pods" / uid
+
+    def prepare(self, pod: Pod, pod_ips: tuple[str, ...], config: KubeletConfig) -> PodFiles:
+        """Writes what all containers of the pod share."""
+        self.path.mkdir(mode=0o750, parents=True, exist_ok=True)
+        identity = identity_of(pod)
+        host = parse_resolv_conf(_read(config.resolv_conf))
+        hosts = hosts_file(pod, pod_ips, config.cluster_domain, _read("/etc/hosts"))
+        resolv = dns_config(spec_of(pod), identity.namespace, config, host).render()
+        return PodFiles(hosts=self._write("etc-hosts", hosts), resolv_conf=self._write("resolv.conf", resolv))
+
+    def termination_log(self, container: str, attempt: int) -> str:
+        """An empty file that any user of the container may write to."""
+        path = self._termination_path(container, attempt)
+        path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
+        path.touch()
+        path.chmod(0o666)
+        return str(path)
+
+    def termination_message(self, container: str, attempt: int) -> str:
+        try:
+            with self._termination_path(container, attempt).open("rb") as file:
+                return file.read(MAX_TERMINATION_MESSAGE).decode(errors="replace")
+        except OSError:
+            return ""
+
+    def remove_termination_log(self, container: str, attempt: int) -> None:
+        self._termination_path(container, attempt).unlink(missing_ok=True)
+
+    def remove(self) -> None:
+        """All but volumes: a directory that still has some is left to the next sweep."""
+        for name in ("etc-hosts", "resolv.conf"):
+            (self.path / name).unlink(missing_ok=True)
+        shutil.rmtree(self.path / "containers", ignore_errors=True)
+        try:
+            os.rmdir(self.path)
+        except OSError:
+            pass
+
+    def _termination_path(self, container: str, attempt: int) -> Path:
+        return self.path / "containers" / container / f"termination-{attempt}"
+
+    def _write(self, name: str, text: str) -> str:
+        """In place: containers have the file mounted, a new file under the name would not reach them."""
+        path = self.path / name
+        if _read(str(path)) != text:
+            path.write_text(text)
+            path.chmod(0o644)
+        return str(path)
+
+
+def _read(path: str) -> str:
+    try:
+        return Path(path).read_text(errors="replace")
+    except OSError:
+        return ""

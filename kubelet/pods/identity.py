@@ -1,0 +1,65 @@
+"""Who a pod is, with nothing optional: what the API server fills in is there for every pod that reaches a node."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from lightkube.models.core_v1 import Container, PodSpec
+from lightkube.resources.core_v1 import Pod
+
+from common.api.meta import annotations_of, meta_of
+
+ANNOTATION_MIRROR = "kubernetes.io/config.mirror"
+DEFAULT_GRACE_PERIOD = 30
+
+
+@dataclass(frozen=True, slots=True)
+class PodIdentity:
+    name: str
+    namespace: str
+    uid: str
+
+    def __str__(self) -> str:
+        """As upstream's format.Pod prints it in events."""
+        return f"{self.name}_{self.namespace}({self.uid})"
+
+
+def identity_of(pod: Pod) -> PodIdentity:
+    meta = meta_of(pod)
+    return PodIdentity(meta.name or "", meta.namespace or "default", meta.uid or "")
+
+
+def spec_of(pod: Pod) -> PodSpec:
+    if pod.spec is None:
+        raise ValueError(f"pod {identity_of(pod)} has no spec")
+    return pod.spec
+
+
+def all_containers(spec: PodSpec) -> Iterator[Container]:
+    """Init containers first."""
+    yield from spec.initContainers or ()
+    yield from spec.containers
+
+
+def find_container(spec: PodSpec, name: str) -> Container | None:
+    return next((container for container in all_containers(spec) if container.name == name), None)
+
+
+def field_path(spec: PodSpec, name: str) -> str:
+    """What an event about a container refers to in its pod."""
+    kind = "initContainers" if any(c.name == name for c in spec.initContainers or ()) else "containers"
+    return f"spec.{kind}{{{name}}}"
+
+
+def grace_period(pod: Pod) -> int:
+    """Seconds: of the delete request when there is one, else of the pod; never below 1 unless it is forced."""
+    meta = meta_of(pod)
+    if meta.deletionTimestamp is not None and meta.deletionGracePeriodSeconds is not None:
+        return int(meta.deletionGracePeriodSeconds)
+    period = spec_of(pod).terminationGracePeriodSeconds
+    return DEFAULT_GRACE_PERIOD if period is None else int(period)
+
+
+def is_mirror(pod: Pod) -> bool:
+    return ANNOTATION_MIRROR in annotations_of(pod)
