@@ -97,6 +97,7 @@ class NodeAgent:
         status = node_status(self._identity, await self.observe(), (), now())
         try:
             node = await self._client.create(new_node(self._identity, status, self._machine))
+            self._tell_transitions(status, NodeStatus())
             log.info("node %s is registered", self._identity.name)
         except AlreadyExists:
             node = await self._reconcile()

@@ -52,7 +52,9 @@ class NodeLease:
         """Writes the time; makes the Lease when there is none; reads it again when someone else wrote."""
         for _ in range(_TRIES):
             try:
-                held = self._held or await self._client.get(Lease, self._name, NAMESPACE)
+                held = self._held
+                if held is None:
+                    held = await self._client.get(Lease, self._name, NAMESPACE)
                 self._held = await self._client.replace(renewed(held, self._name, await self._owner_of(held)))
                 return
             except Conflict:
