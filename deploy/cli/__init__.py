@@ -1,0 +1,1 @@
+"""What stands behind the `cox` command. Standard library only: it runs before anything is installed."""
