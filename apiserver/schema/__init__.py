@@ -1,0 +1,5 @@
+"""What a valid object looks like: decoding, pruning and OpenAPI, all from upstream's published definitions."""
+
+from apiserver.schema.decode import Decoded, conform, decode
+
+__all__ = ["Decoded", "conform", "decode"]
