@@ -84,7 +84,7 @@ def ensure_base() -> str:
                 run(["docker", "pull", "-q", UPSTREAM_BASE])
                 run(["docker", "tag", UPSTREAM_BASE, BASE])
         else:
-            with step(f"No registry answers: building a Debian {SUITE} base image from {machine.DEBIAN_MIRROR}"):
+            with step(f"No registry answers: building a Debian {SUITE} base image from {machine.mirror()}"):
                 bootstrap_base()
         found = _image_id(BASE)
     if not found:
@@ -102,7 +102,7 @@ def bootstrap_base() -> None:
     with tempfile.TemporaryDirectory(prefix="cox-base-") as name:
         root = Path(name) / "root"
         keyring = f"--keyring={machine.KEYRING}"
-        run(["debootstrap", "--variant=minbase", keyring, SUITE, root, machine.DEBIAN_MIRROR, script])
+        run(["debootstrap", "--variant=minbase", keyring, SUITE, root, machine.mirror(), script])
         for cache in ("var/cache/apt/archives", "var/lib/apt/lists"):
             shutil.rmtree(root / cache)
             (root / cache / "partial").mkdir(parents=True)
@@ -152,7 +152,7 @@ def fetch_wheels() -> None:
 
 
 def build(image: Image, base: str) -> None:
-    arguments = {"BASE": BASE, **image.arguments}
+    arguments = {"BASE": BASE, "MIRROR": machine.mirror(), **image.arguments}
     flags = [word for name, value in arguments.items() for word in ("--build-arg", f"{name}={value}")]
     label = f"{HASH_LABEL}={content_hash(image, base)}"
     command = ["docker", "build", "-q", "-f", image.dockerfile, "--target", image.stage, "-t", image.tag]

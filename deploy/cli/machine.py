@@ -71,10 +71,10 @@ def ensure_kubectl() -> None:
     if shutil.which("kubectl"):
         return
     with step("Installing kubectl") as current:
-        if candidate("kubernetes-client") >= (1, 27):
-            install("kubernetes-client", current=current)
+        if candidate("kubectl") >= (1, 27):
+            install("kubectl", current=current)
         else:
-            borrow("kubernetes-client", "usr/bin/kubectl", PROGRAMS)
+            borrow("kubectl", "usr/bin/kubectl", PROGRAMS)
 
 
 def docker_answers() -> bool:
@@ -145,6 +145,19 @@ def candidate(package: str) -> tuple[int, ...]:
     return _numbers(match.group(1)) if match else (0,)
 
 
+def mirror() -> str:
+    """The Debian mirror that this machine uses; the public one when it is no Debian."""
+    release = Path("/etc/os-release").read_text() if Path("/etc/os-release").exists() else ""
+    if not re.search(r"^ID=debian$", release, re.MULTILINE):
+        return DEBIAN_MIRROR
+    folder = Path("/etc/apt/sources.list.d")
+    for path in [Path("/etc/apt/sources.list"), *sorted(folder.glob("*.list")), *sorted(folder.glob("*.sources"))]:
+        text = path.read_text(errors="replace") if path.exists() else ""
+        if match := re.search(r"^(?:deb\b.*?|URIs:)\s*(https?://\S+/debian)/?(?=\s|$)", text, re.MULTILINE):
+            return match.group(1)
+    return DEBIAN_MIRROR
+
+
 def borrow(package: str, path: str, into: Path) -> None:
     """Take one program out of a package of Debian's newer suite, verified by Debian's archive key."""
     if not KEYRING.exists():
@@ -167,7 +180,7 @@ def _private_apt(folder: Path) -> list[str]:
     for part in ("lists/partial", "cache/archives/partial", "parts"):
         (folder / part).mkdir(parents=True)
     (folder / "status").touch()
-    (folder / "sources.list").write_text(f"deb [signed-by={KEYRING}] {DEBIAN_MIRROR} {SECOND_SUITE} main\n")
+    (folder / "sources.list").write_text(f"deb [signed-by={KEYRING}] {mirror()} {SECOND_SUITE} main\n")
     settings = {
         "Dir::Etc::sourcelist": folder / "sources.list",
         "Dir::Etc::sourceparts": folder / "parts",
