@@ -1,0 +1,1 @@
+"""Deployments: a ReplicaSet for each revision, and the way from one to the next."""

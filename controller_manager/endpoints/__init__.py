@@ -1,0 +1,1 @@
+"""Endpoints and EndpointSlices: where the pods behind a Service are."""
