@@ -1,0 +1,89 @@
+"""``python -m apiserver``: puts the rooms together and serves."""
+
+from __future__ import annotations
+
+import asyncio
+
+from apiserver import admission, authn, authz, bootstrap, subresources
+from apiserver.app import ApiServer
+from apiserver.endpoints.api import Api
+from apiserver.metrics import Metrics
+from apiserver.patch import apply_patch
+from apiserver.resources.table import RESOURCES
+from apiserver.schema import decode
+from apiserver.schema.openapi import openapi_routes
+from apiserver.settings import Settings
+from apiserver.storage import compaction
+from apiserver.storage.etcd import Etcd
+from apiserver.storage.registry import Stores
+from apiserver.subresources.tunnel import TunnelProtocol
+from apiserver.web import Gate, build
+from common.process import Process, parse, run
+from common.serving import serve
+
+
+async def serve_api(process: Process, settings: Settings) -> None:
+    """Until the process stops. Requests are taken at once; those that need the caches wait for them a little."""
+    metrics = Metrics()
+    etcd = Etcd(settings.etcd_servers, settings.etcd_tls(), observe=metrics.observe_etcd)
+    stores = Stores([r for r in RESOURCES if "get" in r.verbs], etcd)
+    authenticator = authn.build(settings, stores)
+    authorizer = authz.build(stores)
+    chain = admission.build_chain(stores, settings, authorizer)
+    context = subresources.build_context(
+        settings, stores, authenticator=authenticator, authorizer=authorizer, admission=chain
+    )
+    roles, synced = Gate("bootstrap of roles"), Gate("the first list of etcd")
+    synced.done = stores.feed.synced
+    process.health.add("etcd", etcd.status)
+    process.health.add("watch-cache-sync", synced.check)
+    process.health.add("poststarthook/rbac/bootstrap-roles", roles.check)
+
+    async def after_sync() -> None:
+        await stores.feed.synced.wait()
+        await bootstrap.run(stores, settings, ready=roles.done)
+
+    app = ApiServer(
+        Api(stores, chain, decode, apply_patch),
+        resources=RESOURCES,
+        authenticator=authenticator,
+        authorizer=authorizer,
+        handlers=subresources.mount(context),
+        web=build(process.health, openapi_routes(RESOURCES)),
+        metrics=metrics,
+    )
+    process.spawn(stores.feed.run(), "feed")
+    process.spawn(compaction.run(etcd), "compaction")
+    process.spawn(after_sync(), "bootstrap")
+    ending = asyncio.create_task(_end_watches(process, stores))
+    try:
+        await serve(
+            app,
+            host=settings.bind_address,
+            port=settings.secure_port,
+            tls=settings.tls(),
+            protocol=TunnelProtocol,
+        )
+    finally:
+        ending.cancel()
+        await context.close()
+        await etcd.close()
+
+
+async def _end_watches(process: Process, stores: Stores) -> None:
+    """Watches never end by themselves: a graceful stop ends them first."""
+    await process.stop.wait()
+    stores.end_watches()
+
+
+def main() -> None:
+    settings = parse(Settings)
+
+    async def start(process: Process) -> None:
+        await serve_api(process, settings)
+
+    run("apiserver", settings, start)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,280 @@
+"""The application: authenticate, authorise, route to a resource and a verb, answer.
+
+The resource verbs are routed here, by splitting the path: a framework's route costs more than many of the verbs do.
+What people look at (health, version, metrics, docs) are FastAPI endpoints on the application behind it (``web``).
+Whatever happens, the answer is a Status object.
+https://kubernetes.io/docs/concepts/security/controlling-access/
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
+from typing import Any
+
+from apiserver.authz.messages import forbidden_error
+from apiserver.endpoints import paths
+from apiserver.endpoints.api import Api
+from apiserver.endpoints.create import create
+from apiserver.endpoints.delete import delete
+from apiserver.endpoints.deletecollection import delete_collection
+from apiserver.endpoints.discovery import Discovery
+from apiserver.endpoints.get import get
+from apiserver.endpoints.list import list_objects
+from apiserver.endpoints.patch import patch
+from apiserver.endpoints.paths import ResourcePath
+from apiserver.endpoints.request import Answer, Receive, Request, Scope, Send, Target, error_answer, send_answer
+from apiserver.endpoints.scale import get_scale, patch_scale, update_scale
+from apiserver.endpoints.update import update
+from apiserver.endpoints.watch import watch
+from apiserver.metrics import Kind, Metrics
+from apiserver.types import Attributes, Authenticator, Authorizer, Connection, Resource
+from common.api.selectors import parse_field_selector
+from common.api.status import (
+    BadRequest,
+    Forbidden,
+    InternalError,
+    MethodNotAllowed,
+    NotFound,
+    ServiceUnavailable,
+    StatusError,
+)
+
+log = logging.getLogger(__name__)
+
+Verb = Callable[[Api, Request, Target], Awaitable[Answer]]
+Connect = Callable[[Connection, Any, Any, Any], Awaitable[None]]
+SYNC_TIMEOUT = 10.0
+
+_COLLECTION: Mapping[str, str] = {"GET": "list", "POST": "create", "DELETE": "deletecollection"}
+_OBJECT: Mapping[str, str] = {"GET": "get", "PUT": "update", "PATCH": "patch", "DELETE": "delete", "POST": "create"}
+_VERBS: Mapping[str, Verb] = {
+    "get": get,
+    "list": list_objects,
+    "create": create,
+    "update": update,
+    "patch": patch,
+    "delete": delete,
+    "deletecollection": delete_collection,
+}
+_STATUS_VERBS: Mapping[str, Verb] = {"get": get, "update": update, "patch": patch}
+_SCALE_VERBS: Mapping[str, Verb] = {"get": get_scale, "update": update_scale, "patch": patch_scale}
+
+
+def not_served() -> NotFound:
+    return NotFound("the server could not find the requested resource", {})
+
+
+def verb_of(request: Request, path: ResourcePath) -> str:
+    """The verb that is authorised and counted."""
+    if path.watch or (request.method == "GET" and not path.subresource and request.flag("watch")):
+        return "watch"
+    verbs = _OBJECT if path.name else _COLLECTION
+    verb = verbs.get("GET" if request.method == "HEAD" else request.method)
+    if verb is None:
+        raise _not_allowed()
+    return verb
+
+
+class ApiServer:
+    """The ASGI application."""
+
+    def __init__(
+        self,
+        api: Api,
+        *,
+        resources: Iterable[Resource],
+        authenticator: Authenticator,
+        authorizer: Authorizer,
+        handlers: Mapping[tuple[str, str, str], Connect],
+        web: Any,
+        metrics: Metrics,
+    ) -> None:
+        self._api = api
+        self._authenticator = authenticator
+        self._authorizer = authorizer
+        self._handlers = handlers
+        self._web = web
+        self._metrics = metrics
+        self._resources: dict[tuple[str, str, str], Resource] = {(r.group, r.version, r.plural): r for r in resources}
+        self._discovery = Discovery(self._resources.values(), handlers)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            raise RuntimeError(f"{scope['type']} connections are not served")
+        request = Request(scope, receive)
+        started, kind = time.perf_counter(), Kind(request.method)
+        sent = _Sent(send)
+        code = 200
+        try:
+            kind, answer = await self._respond(request, sent)
+            if answer is None:
+                code = sent.status or 200
+                return
+        except StatusError as error:
+            answer = error_answer(error)
+        except Exception:
+            log.exception("%s %s failed", request.method, request.path)
+            answer = error_answer(InternalError("Internal Server Error: the server met an unexpected condition"))
+        code = answer.status
+        if sent.status:
+            return  # the head is out: the connection ends where the answer broke off
+        await send_answer(send, answer, request.warnings, body=request.method != "HEAD")
+        self._metrics.observe(kind, code, time.perf_counter() - started)
+
+    async def _respond(self, request: Request, send: _Sent) -> tuple[Kind, Answer | None]:
+        """The answer, or None when it has been sent."""
+        path = paths.parse(request.path) if request.path.startswith("/api") else None
+        request.user = await self._authenticator.authenticate(request.scope)
+        _refuse_impersonation(request)
+        if path is None or not path.resource:
+            return await self._outside(request, send)
+        verb = verb_of(request, path)
+        if not self._api.stores.feed.synced.is_set():
+            await self._wait_for_sync()
+        self._authorize(request, path, verb)
+        resource = self._resources.get((path.group, path.version, path.resource))
+        if resource is None:
+            raise not_served()
+        kind = Kind(
+            verb.upper(),
+            path.group,
+            path.version,
+            path.resource,
+            path.subresource,
+            "resource" if path.name else "namespace" if path.namespace else "cluster",
+        )
+        return kind, await self._resource(request, send, path, resource, verb, kind)
+
+    async def _resource(
+        self, request: Request, send: _Sent, path: ResourcePath, resource: Resource, verb: str, kind: Kind
+    ) -> Answer | None:
+        handler = self._handlers.get((path.group, path.resource, path.subresource))
+        if handler is not None:
+            connection = Connection(resource, path.subresource, path.namespace, path.name, request.user, path.rest)
+            await handler(connection, request.scope, request._receive, send)
+            return None
+        namespace = path.namespace if resource.namespaced else ""
+        target = Target(resource, namespace, path.name, path.subresource)
+        if path.subresource:
+            run = self._verbs_of(target).get(verb)
+            if run is None:
+                raise _not_allowed()
+            return await run(self._api, request, target)
+        if verb not in resource.verbs:
+            raise _not_allowed()
+        if resource.namespaced and not namespace and verb not in ("list", "watch", "deletecollection"):
+            if verb != "create":
+                raise not_served()
+            raise BadRequest("an empty namespace may not be set during creation")
+        if verb == "watch":
+            gauge = self._metrics.long_running(kind)
+            gauge.inc()
+            try:
+                await watch(self._api, request, target, send)
+            finally:
+                gauge.dec()
+            return None
+        return await _VERBS[verb](self._api, request, target)
+
+    @staticmethod
+    def _verbs_of(target: Target) -> Mapping[str, Verb]:
+        """Of a subresource that every kind may have."""
+        resource = target.resource
+        if target.subresource == "status" and resource.status:
+            return _STATUS_VERBS
+        if target.subresource == "scale" and resource.scale is not None:
+            return _SCALE_VERBS
+        if target.subresource == "finalize" and resource.plural == "namespaces":
+            return {"update": update}
+        raise not_served()
+
+    async def _outside(self, request: Request, send: _Sent) -> tuple[Kind, Answer | None]:
+        """Discovery, and what is no part of the API proper."""
+        kind = Kind(request.method)
+        path = request.path
+        if not (path == "/version" or path.startswith(("/healthz", "/livez", "/readyz"))):
+            if not self._api.stores.feed.synced.is_set():
+                await self._wait_for_sync()
+        attributes = Attributes(request.user, request.method.lower(), path=path, is_resource=False)
+        allowed, reason = self._authorizer.authorize(attributes)
+        if not allowed:
+            raise forbidden_error(attributes, reason)
+        if path.rstrip("/") in ("/api", "/apis") or path.startswith(("/api/", "/apis/")):
+            if request.method not in ("GET", "HEAD"):
+                raise _not_allowed()
+            answer = self._discovery.answer(request)
+            if answer is None:
+                raise not_served()
+            return kind, answer
+        await self._web(request.scope, request._receive, send)
+        return kind, None
+
+    def _authorize(self, request: Request, path: ResourcePath, verb: str) -> None:
+        name = path.name
+        if not name and verb in ("list", "watch", "deletecollection") and request.query:
+            name = _selected_name(request.param("fieldSelector"))
+        attributes = Attributes(
+            request.user,
+            verb,
+            path.group,
+            path.version,
+            path.resource,
+            path.subresource,
+            path.namespace,
+            name,
+            request.path,
+        )
+        allowed, reason = self._authorizer.authorize(attributes)
+        if not allowed:
+            raise forbidden_error(attributes, reason)
+
+    async def _wait_for_sync(self) -> None:
+        """At the start, and only then: nothing can be authorised before the caches are there."""
+        try:
+            async with asyncio.timeout(SYNC_TIMEOUT):
+                await self._api.stores.feed.synced.wait()
+        except TimeoutError:
+            raise ServiceUnavailable(
+                "the server is currently unable to handle the request", {"retryAfterSeconds": 1}
+            ) from None
+
+
+class _Sent:
+    """``send`` that remembers whether, and with which status, an answer has begun."""
+
+    __slots__ = ("_send", "status")
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self.status = 0
+
+    async def __call__(self, message: MutableMapping[str, Any]) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+        await self._send(message)
+
+
+def _selected_name(field_selector: str) -> str:
+    """The one object that a list or watch is limited to, so that a role for that name is enough."""
+    if "metadata.name" not in field_selector:
+        return ""
+    try:
+        return parse_field_selector(field_selector).exact("metadata.name") or ""
+    except ValueError:
+        return ""
+
+
+def _refuse_impersonation(request: Request) -> None:
+    """Ignoring these headers would do as the caller what was meant to be done as somebody else."""
+    for key, _ in request.scope["headers"]:
+        if key.startswith(b"impersonate-"):
+            raise Forbidden(
+                f'users "{request.header(b"impersonate-user")}" is forbidden: impersonation is not supported by this server'
+            )
+
+
+def _not_allowed() -> MethodNotAllowed:
+    return MethodNotAllowed("the server does not allow this method on the requested resource", {})

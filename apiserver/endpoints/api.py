@@ -1,0 +1,64 @@
+"""What the verbs work with: the stores, the admission chain, the decoder and the patches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from apiserver.endpoints.conversion import conversion_of
+from apiserver.endpoints.options import Validation
+from apiserver.storage.registry import Stores
+from apiserver.storage.store import Store
+from apiserver.types import AdmissionRequest, Object, Resource
+from common.api.status import BadRequest
+
+
+class Admission(Protocol):
+    async def admit(self, request: AdmissionRequest) -> None: ...
+    async def validate(self, request: AdmissionRequest) -> None: ...
+
+
+class Decoded(Protocol):
+    @property
+    def object(self) -> Object: ...
+    @property
+    def warnings(self) -> Sequence[str]: ...
+
+
+Decode = Callable[[bytes, str, Resource, Validation], Any]
+"""(body, content type, resource, validation) -> Decoded."""
+ApplyPatch = Callable[[str, Object, bytes, Resource], Object]
+"""(content type, current object, patch, resource) -> the patched object."""
+
+
+@dataclass(frozen=True)
+class Api:
+    stores: Stores
+    admission: Admission
+    decode: Decode
+    apply_patch: ApplyPatch
+
+    def store(self, resource: Resource) -> Store:
+        return self.stores.store(resource.group, resource.plural)
+
+    def decode_object(
+        self, body: bytes, content_type: str, resource: Resource, validation: Validation, warnings: list[str]
+    ) -> Object:
+        """The object of a body, in the form in which it is stored."""
+        if not body.strip():
+            raise BadRequest("unable to decode: the request body is empty")
+        decoded: Decoded = self.decode(body, content_type, resource, validation)
+        warnings.extend(decoded.warnings)
+        return to_stored(resource, decoded.object)
+
+
+def to_stored(resource: Resource, obj: Object) -> Object:
+    obj.setdefault("metadata", {})
+    conversion = conversion_of(resource)
+    return obj if conversion is None else conversion.to_stored(obj)
+
+
+def to_served(resource: Resource, obj: Object) -> Object:
+    conversion = conversion_of(resource)
+    return obj if conversion is None else conversion.to_served(obj)

@@ -1,0 +1,21 @@
+"""GET of one object."""
+
+from __future__ import annotations
+
+from apiserver.endpoints.api import Api
+from apiserver.endpoints.options import parse_revision
+from apiserver.endpoints.request import Answer, Request, Target
+from apiserver.endpoints.views import view_for
+
+
+async def get(api: Api, request: Request, target: Target) -> Answer:
+    """As it is now; ``resourceVersion`` 0 is content with what the cache has. /status answers the whole object too."""
+    view = view_for(request, target.resource)
+    store = api.store(target.resource)
+    revision = request.param("resourceVersion")
+    if revision:
+        wanted = parse_revision(revision)
+        entry = store.cache.get(target.namespace, target.name)
+        if entry is not None and store.feed.revision >= wanted:
+            return Answer(view.entry(entry))
+    return Answer(view.entry(await store.entry(target.namespace, target.name)))

@@ -1,0 +1,246 @@
+"""What the query (and the body of a delete) asks for beyond the object itself.
+
+https://kubernetes.io/docs/reference/kubernetes-api/common-parameters/common-parameters/
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, cast
+
+import orjson
+import yaml
+
+from apiserver.endpoints.request import Request
+from apiserver.types import Object, Resource
+from common.api.selectors import EVERYTHING, Selector, parse_field_selector, parse_label_selector
+from common.api.status import BadRequest, FieldError, field_forbidden, invalid, invalid_value, not_supported
+
+Validation = Literal["Ignore", "Warn", "Strict"]
+VALIDATIONS = ("Ignore", "Warn", "Strict")
+POLICIES = ("Background", "Foreground", "Orphan")
+MATCHES = ("Exact", "NotOlderThan")
+
+
+@dataclass(frozen=True, slots=True)
+class WriteOptions:
+    """Of create, update and patch."""
+
+    kind: str
+    dry_run: bool = False
+    field_manager: str = ""
+    validation: Validation = "Warn"
+
+    def for_admission(self) -> Mapping[str, Any]:
+        options: dict[str, Any] = {"kind": self.kind, "apiVersion": "meta.k8s.io/v1"}
+        if self.dry_run:
+            options["dryRun"] = ["All"]
+        if self.field_manager:
+            options["fieldManager"] = self.field_manager
+        return options
+
+
+def write_options(request: Request, kind: str) -> WriteOptions:
+    """Raises Invalid with upstream's words."""
+    if not request.query:
+        return WriteOptions(kind)
+    errors: list[FieldError] = []
+    dry_run = _dry_run(request.query.get("dryRun", []), errors)
+    manager = request.param("fieldManager")
+    if len(manager) > 128:
+        errors.append(FieldError("FieldValueTooLong", "fieldManager", "may not be more than 128 bytes"))
+    elif not manager.isprintable():
+        errors.append(invalid_value("fieldManager", manager, "should only contain printable characters"))
+    validation = request.param("fieldValidation") or "Warn"
+    if validation not in VALIDATIONS:
+        errors.append(not_supported("fieldValidation", validation, ("", *VALIDATIONS)))
+    if errors:
+        raise invalid(kind, "", "meta.k8s.io", errors)
+    return WriteOptions(kind, dry_run, manager, cast(Validation, validation))
+
+
+def _dry_run(values: list[str], errors: list[FieldError]) -> bool:
+    for value in values:
+        if value != "All":
+            errors.append(not_supported("dryRun", value, ["All"]))
+    return bool(values)
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteOptions:
+    dry_run: bool = False
+    grace_period_seconds: int | None = None
+    propagation_policy: str | None = None
+    uid: str | None = None
+    resource_version: str | None = None
+    raw: Mapping[str, Any] = field(default_factory=dict)
+
+
+async def delete_options(request: Request) -> DeleteOptions:
+    """From the body, or from the query when there is no body."""
+    body = await request.body()
+    raw: dict[str, Any] = {}
+    if body.strip():
+        raw = _decode_options(body, request.header(b"content-type"))
+    elif request.query:
+        raw = _options_of_query(request)
+    return parse_delete_options(raw)
+
+
+def _decode_options(body: bytes, content_type: str) -> Object:
+    try:
+        raw = yaml.safe_load(body) if "yaml" in content_type else orjson.loads(body)
+    except (orjson.JSONDecodeError, yaml.YAMLError) as error:
+        raise BadRequest(f"couldn't get version/kind; json parse error: {error}") from None
+    if not isinstance(raw, dict) or raw.get("kind", "DeleteOptions") != "DeleteOptions":
+        raise BadRequest("decoded object cannot be converted to DeleteOptions")
+    return raw
+
+
+def _options_of_query(request: Request) -> dict[str, Any]:
+    raw: dict[str, Any] = {}
+    if grace := request.param("gracePeriodSeconds"):
+        try:
+            raw["gracePeriodSeconds"] = int(grace)
+        except ValueError:
+            raise BadRequest(f'gracePeriodSeconds: invalid value "{grace}"') from None
+    if policy := request.param("propagationPolicy"):
+        raw["propagationPolicy"] = policy
+    if "orphanDependents" in request.query:
+        raw["orphanDependents"] = request.flag("orphanDependents")
+    if dry_run := request.query.get("dryRun"):
+        raw["dryRun"] = list(dry_run)
+    return raw
+
+
+def parse_delete_options(raw: Mapping[str, Any]) -> DeleteOptions:
+    errors: list[FieldError] = []
+    policy, orphan = raw.get("propagationPolicy"), raw.get("orphanDependents")
+    grace = raw.get("gracePeriodSeconds")
+    if grace is not None and (not isinstance(grace, int) or isinstance(grace, bool)):
+        raise BadRequest("DeleteOptions.gracePeriodSeconds: must be an integer")
+    if policy is not None and orphan is not None:
+        errors.append(
+            invalid_value("propagationPolicy", policy, "orphanDependents and deletionPropagation cannot be both set")
+        )
+    elif policy is not None and policy not in POLICIES:
+        errors.append(not_supported("propagationPolicy", policy, (*POLICIES, "nil")))
+    dry_run = _dry_run(list(raw.get("dryRun") or []), errors)
+    if errors:
+        raise invalid("DeleteOptions", "", "meta.k8s.io", errors)
+    if policy is None and orphan is not None:
+        policy = "Orphan" if orphan else "Background"
+    preconditions = raw.get("preconditions") or {}
+    return DeleteOptions(
+        dry_run, grace, policy, preconditions.get("uid"), preconditions.get("resourceVersion"), dict(raw)
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class ListOptions:
+    """Of list, watch and deletecollection."""
+
+    labels: Selector = EVERYTHING
+    fields: Selector = EVERYTHING
+    limit: int = 0
+    token: str = ""
+    resource_version: str = ""
+    match: str = ""
+    timeout_seconds: int | None = None
+    bookmarks: bool = False
+    initial_events: bool | None = None
+
+
+_NO_OPTIONS = ListOptions()
+
+
+def list_options(request: Request, resource: Resource, name: str = "") -> ListOptions:
+    """``name`` is that of the old ``/watch/…/<name>`` form."""
+    if not request.query and not name:
+        return _NO_OPTIONS
+    labels = fields = EVERYTHING
+    if text := request.param("labelSelector"):
+        try:
+            labels = parse_label_selector(text)
+        except ValueError as error:
+            raise BadRequest(f"unable to parse requirement: {error}") from None
+    if text := request.param("fieldSelector"):
+        fields = _field_selector(text, resource)
+    if name:
+        named = parse_field_selector(f"metadata.name={name}")
+        fields = Selector(fields.requirements + named.requirements)
+    options = ListOptions(
+        labels,
+        fields,
+        _number(request, "limit") or 0,
+        request.param("continue"),
+        request.param("resourceVersion"),
+        request.param("resourceVersionMatch"),
+        _number(request, "timeoutSeconds"),
+        request.flag("allowWatchBookmarks"),
+        request.flag("sendInitialEvents") if "sendInitialEvents" in request.query else None,
+    )
+    return _checked(options)
+
+
+def _field_selector(text: str, resource: Resource) -> Selector:
+    try:
+        selector = parse_field_selector(text)
+    except ValueError as error:
+        raise BadRequest(str(error)) from None
+    known = {"metadata.name", *resource.selectable_fields}
+    if resource.namespaced:
+        known.add("metadata.namespace")
+    for requirement in selector.requirements:
+        if requirement.key not in known:
+            raise BadRequest(f"field label not supported: {requirement.key}")
+    return selector
+
+
+def _number(request: Request, name: str) -> int | None:
+    text = request.param(name)
+    if not text:
+        return None
+    try:
+        number = int(text)
+    except ValueError:
+        raise BadRequest(f'strconv.ParseInt: parsing "{text}": invalid syntax') from None
+    return max(number, 0)
+
+
+def _checked(options: ListOptions) -> ListOptions:
+    errors: list[FieldError] = []
+    if options.match and options.initial_events is None:
+        if not options.resource_version:
+            errors.append(
+                field_forbidden(
+                    "resourceVersionMatch", "resourceVersionMatch is forbidden unless resourceVersion is provided"
+                )
+            )
+        if options.token:
+            errors.append(
+                field_forbidden("resourceVersionMatch", "resourceVersionMatch is forbidden when continue is provided")
+            )
+        if options.match not in MATCHES:
+            errors.append(not_supported("resourceVersionMatch", options.match, (*MATCHES, "")))
+        elif options.match == "Exact" and options.resource_version == "0":
+            errors.append(
+                field_forbidden(
+                    "resourceVersionMatch", 'resourceVersionMatch "exact" is forbidden for resourceVersion "0"'
+                )
+            )
+    if errors:
+        raise invalid("ListOptions", "", "meta.k8s.io", errors)
+    return options
+
+
+def parse_revision(text: str) -> int:
+    """0 for unset."""
+    if not text:
+        return 0
+    if not text.isascii() or not text.isdigit():
+        raise BadRequest(
+            f'resourceVersion: Invalid value: "{text}": strconv.ParseUint: parsing "{text}": invalid syntax'
+        )
+    return int(text)

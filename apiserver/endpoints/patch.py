@@ -1,0 +1,50 @@
+"""PATCH: JSON patch, merge patch and strategic merge patch, on the object as it is when the patch is written."""
+
+from __future__ import annotations
+
+from apiserver.endpoints.api import Api, to_served, to_stored
+from apiserver.endpoints.options import write_options
+from apiserver.endpoints.request import Answer, Request, Target
+from apiserver.endpoints.update import change_object
+from apiserver.endpoints.views import view_for
+from apiserver.storage.cache import Entry
+from apiserver.types import Object
+from common.api.status import BadRequest, UnsupportedMediaType
+
+PATCH_TYPES = (
+    "application/json-patch+json",
+    "application/merge-patch+json",
+    "application/strategic-merge-patch+json",
+)
+
+
+async def patch(api: Api, request: Request, target: Target) -> Answer:
+    resource = target.resource
+    options = write_options(request, "PatchOptions")
+    view = view_for(request, resource)
+    content_type = patch_type(request.header(b"content-type"))
+    body = await request.body()
+
+    def produce(entry: Entry) -> Object:
+        return patched(api, target, content_type, entry, body)
+
+    stored = await change_object(api, target, request.user, options, produce, request.warnings)
+    return Answer(view.object(to_served(resource, stored)))
+
+
+def patch_type(header: str) -> str:
+    content_type = header.split(";", 1)[0].strip()
+    if content_type not in PATCH_TYPES:
+        raise UnsupportedMediaType(
+            f"the body of the request was in an unknown format - accepted media types include: {', '.join(PATCH_TYPES)}"
+        )
+    return content_type
+
+
+def patched(api: Api, target: Target, content_type: str, entry: Entry, body: bytes) -> Object:
+    resource = target.resource
+    obj = api.apply_patch(content_type, to_served(resource, entry.parse()), body, resource)
+    if not isinstance(obj.get("metadata"), dict):
+        raise BadRequest("metadata is required")
+    obj["kind"], obj["apiVersion"] = resource.kind, resource.api_version
+    return to_stored(resource, obj)

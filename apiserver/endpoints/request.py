@@ -1,0 +1,133 @@
+"""One HTTP request, and the answer to it, with no more than the verbs need."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import parse_qsl
+
+import orjson
+
+from apiserver.types import Object, Resource, User
+from common.api.status import BadRequest, RequestEntityTooLarge, StatusError
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+MAX_BODY = 3 * 1024 * 1024
+"""Upstream's limit of a request body."""
+JSON = b"application/json"
+
+
+class Request:
+    """An ASGI request. Headers and query are looked at when they are asked for."""
+
+    __slots__ = ("_query", "_receive", "method", "path", "scope", "user", "warnings")
+
+    def __init__(self, scope: Scope, receive: Receive) -> None:
+        self.scope = scope
+        self.method: str = scope["method"]
+        self.path: str = scope["path"]
+        self.user = User("system:anonymous")
+        self.warnings: list[str] = []
+        self._receive = receive
+        self._query: dict[str, list[str]] | None = None
+
+    def header(self, name: bytes) -> str:
+        for key, value in self.scope["headers"]:
+            if key == name:
+                return bytes(value).decode("latin-1")
+        return ""
+
+    @property
+    def query(self) -> Mapping[str, list[str]]:
+        if self._query is None:
+            self._query = {}
+            if text := self.scope["query_string"]:
+                for key, value in parse_qsl(text.decode("latin-1"), keep_blank_values=True):
+                    self._query.setdefault(key, []).append(value)
+        return self._query
+
+    def param(self, name: str) -> str:
+        """The first value, as Go's url.Values.Get."""
+        values = self.query.get(name)
+        return values[0] if values else ""
+
+    def flag(self, name: str) -> bool:
+        """True for ``1``, ``true`` and a bare name, as upstream converts query parameters to booleans."""
+        values = self.query.get(name)
+        return values is not None and values[0].lower() not in ("false", "0")
+
+    async def body(self) -> bytes:
+        length = self.header(b"content-length")
+        if length.isdigit() and int(length) > MAX_BODY:
+            raise RequestEntityTooLarge(f"Request entity too large: limit is {MAX_BODY}")
+        chunks: list[bytes] = []
+        size = 0
+        while True:
+            message = await self._receive()
+            if message["type"] == "http.disconnect":
+                raise BadRequest("unexpected EOF")
+            chunk = message.get("body", b"")
+            size += len(chunk)
+            if size > MAX_BODY:
+                raise RequestEntityTooLarge(f"Request entity too large: limit is {MAX_BODY}")
+            chunks.append(chunk)
+            if not message.get("more_body", False):
+                return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+    async def disconnected(self) -> None:
+        """Returns when the client has gone."""
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """The resource that a request is about."""
+
+    resource: Resource
+    namespace: str
+    name: str
+    subresource: str = ""
+
+
+@dataclass(slots=True)
+class Answer:
+    body: bytes
+    status: int = 200
+    content_type: bytes = JSON
+    headers: Sequence[tuple[bytes, bytes]] = ()
+
+
+def json_answer(obj: Object, status: int = 200) -> Answer:
+    return Answer(orjson.dumps(obj), status)
+
+
+def error_answer(error: StatusError) -> Answer:
+    headers: list[tuple[bytes, bytes]] = []
+    if error.retry_after is not None:
+        headers.append((b"retry-after", str(max(1, int(error.retry_after))).encode()))
+    return Answer(orjson.dumps(error.to_status()), error.code, JSON, headers)
+
+
+def warning_header(text: str) -> tuple[bytes, bytes]:
+    """RFC 7234 section 5.5, code 299."""
+    printable = "".join(c if c.isprintable() else " " for c in text)
+    quoted = printable.replace("\\", "\\\\").replace('"', '\\"')
+    return b"warning", f'299 - "{quoted}"'.encode()
+
+
+async def send_answer(send: Send, answer: Answer, warnings: Sequence[str] = (), *, body: bool = True) -> None:
+    headers = [
+        (b"content-type", answer.content_type),
+        (b"content-length", b"%d" % len(answer.body)),
+        (b"cache-control", b"no-cache, private"),
+        *answer.headers,
+    ]
+    for text in dict.fromkeys(warnings):
+        headers.append(warning_header(text))
+    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+    await send({"type": "http.response.body", "body": answer.body if body else b"", "more_body": False})

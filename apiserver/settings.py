@@ -1,0 +1,70 @@
+"""The API server's flags, with upstream's names.
+
+https://kubernetes.io/docs/reference/command-line-tools-reference/kube-apiserver/
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import Annotated
+
+from pydantic import Field, field_validator
+from pydantic_settings import NoDecode
+
+from apiserver.storage.etcd import EtcdTLS
+from common.process import ProcessSettings
+
+FileList = Annotated[list[str], NoDecode]
+
+
+class Settings(ProcessSettings):
+    secure_port: int = Field(6443, ge=1, le=65535)
+    advertise_address: str | None = None
+    """The address that the ``kubernetes`` service leads to; found out when it is not given."""
+
+    etcd_servers: FileList = Field(min_length=1)
+    etcd_cafile: str | None = None
+    etcd_certfile: str | None = None
+    etcd_keyfile: str | None = None
+
+    token_auth_file: str | None = None
+    service_account_key_file: FileList = Field(default_factory=list)
+    service_account_signing_key_file: str | None = None
+    service_account_issuer: str = "https://kubernetes.default.svc.cluster.local"
+    api_audiences: FileList = Field(default_factory=list)
+
+    kubelet_client_certificate: str | None = None
+    kubelet_client_key: str | None = None
+    kubelet_certificate_authority: str | None = None
+
+    service_cluster_ip_range: str = "10.96.0.0/16"
+    service_node_port_range: str = "30000-32767"
+
+    @field_validator("etcd_servers", "service_account_key_file", "api_audiences", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        """``a,b`` and repeated flags alike."""
+        texts = [value] if isinstance(value, str) else value
+        if not isinstance(texts, list):
+            return value
+        return [part.strip() for text in texts for part in str(text).split(",") if part.strip()]
+
+    @field_validator("service_cluster_ip_range")
+    @classmethod
+    def _network(cls, value: str) -> str:
+        ipaddress.ip_network(value)
+        return value
+
+    @field_validator("service_node_port_range")
+    @classmethod
+    def _ports(cls, value: str) -> str:
+        first, dash, last = value.partition("-")
+        if not dash or not (first.isdigit() and last.isdigit()) or not 0 < int(first) <= int(last) <= 65535:
+            raise ValueError(f'invalid port range "{value}": must be like 30000-32767')
+        return value
+
+    def etcd_tls(self) -> EtcdTLS | None:
+        """None when no certificate is given."""
+        if self.etcd_cafile is None or self.etcd_certfile is None or self.etcd_keyfile is None:
+            return None
+        return EtcdTLS(self.etcd_cafile, self.etcd_certfile, self.etcd_keyfile)

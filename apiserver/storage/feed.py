@@ -1,0 +1,187 @@
+"""One etcd watch over everything, feeding the watch caches.
+
+The feed lists all keys once at a fixed revision and watches from there. When etcd goes away it watches again from the
+last revision it saw, so that nothing is missed and no client's watch notices; only when etcd has compacted that
+revision does it list again, and then the clients' watches are ended (they list again too). ``revision`` is how far all
+caches are; ``wait`` is how a consistent read waits for them. etcd says how far a quiet watch is when asked
+(https://etcd.io/docs/v3.5/learning/api/#watch-streams, progress notify).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import grpc.aio
+
+from apiserver.storage.cache import Entry, ResourceCache
+from apiserver.storage.encoding import ROOT
+from apiserver.storage.etcd import CompactedError, Etcd, WatchStream, prefix_end
+from common.api.status import ServiceUnavailable, StatusError
+
+log = logging.getLogger(__name__)
+
+PAGE = 2000
+NUDGE_AFTER = 0.05
+"""A reader waits this long before etcd is asked how far the watch is."""
+STALE_AFTER = 60.0
+"""A watch that has been silent this long is asked for its progress."""
+
+
+class Feed:
+    def __init__(self, etcd: Etcd, caches: Iterable[ResourceCache]) -> None:
+        self._etcd = etcd
+        self._caches: dict[str, ResourceCache] = {}
+        for cache in caches:
+            group, plural = cache.storage
+            self._caches[f"{group}/{plural}" if group else plural] = cache
+        self.revision = 0
+        self.synced = asyncio.Event()
+        self._waiting: list[tuple[int, asyncio.Future[None]]] = []
+        self._stream: WatchStream | None = None
+        self.on_relist: list[Callable[[], None]] = []
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        pause, listed = 0.1, False
+        while True:
+            before = self.revision
+            try:
+                if not listed:
+                    await self._list()
+                    listed = True
+                await self._watch()
+            except CompactedError:
+                log.warning("etcd has compacted revision %d: listing again", self.revision)
+                listed = False
+            except (StatusError, grpc.aio.AioRpcError) as error:
+                text = error.details() if isinstance(error, grpc.aio.AioRpcError) else error
+                log.warning("the watch of etcd broke at revision %d: %s", self.revision, text)
+                pause = 0.1 if self.revision > before else min(pause * 2, 2.0)
+                await asyncio.sleep(pause)
+
+    async def wait(self, revision: int, timeout: float = 3.0) -> bool:
+        """Whether the caches reach ``revision`` in time."""
+        if self.revision >= revision:
+            return True
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + timeout
+        reached: asyncio.Future[None] = loop.create_future()
+        self._waiting.append((revision, reached))
+        try:
+            while not reached.done():
+                left = deadline - loop.time()
+                if left <= 0:
+                    return False
+                done, _ = await asyncio.wait([reached], timeout=min(NUDGE_AFTER, left))
+                if not done:
+                    await self._nudge()
+            return True
+        finally:
+            if not reached.done():
+                self._waiting.remove((revision, reached))
+
+    async def _nudge(self) -> None:
+        """Another client of etcd may have written keys that this watch does not see."""
+        if self._stream is not None:
+            try:
+                await self._stream.request_progress()
+            except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
+                pass  # run() sees the broken stream itself
+
+    def _reached(self, revision: int) -> None:
+        self.revision = revision
+        if self._waiting:
+            still = []
+            for item in self._waiting:
+                if item[0] > revision:
+                    still.append(item)
+                elif not item[1].done():
+                    item[1].set_result(None)
+            self._waiting = still
+
+    def _locate(self, key: bytes) -> tuple[ResourceCache, str, str] | None:
+        """The cache, namespace and name of a key; None for what is not served."""
+        path = key[len(ROOT) :].decode()
+        plural, _, rest = path.partition("/")
+        cache = self._caches.get(plural)
+        if cache is None:
+            second, _, rest = rest.partition("/")
+            cache = self._caches.get(f"{plural}/{second}")
+            if cache is None:
+                return None
+        if not cache.resource.namespaced:
+            return cache, "", rest
+        namespace, _, name = rest.partition("/")
+        return cache, namespace, name
+
+    async def _list(self) -> None:
+        found: dict[int, tuple[ResourceCache, list[Entry]]] = {
+            id(cache): (cache, []) for cache in self._caches.values()
+        }
+        key, end, revision = ROOT, prefix_end(ROOT), 0
+        while True:
+            page = await self._etcd.range(key, end, limit=PAGE, revision=revision)
+            revision = revision or page.header.revision
+            for kv in page.kvs:
+                if (place := self._locate(kv.key)) is not None:
+                    cache, namespace, name = place
+                    found[id(cache)][1].append(cache.entry_of(namespace, name, kv.mod_revision, kv.value))
+            if not page.more:
+                break
+            key = page.kvs[-1].key + b"\0"
+        for cache, entries in found.values():
+            cache.replace(entries, revision)
+        for callback in self.on_relist:
+            callback()
+        log.info("listed etcd at revision %d", revision)
+        self._reached(revision)
+        self.synced.set()
+
+    async def _watch(self) -> None:
+        stream = self._stream = self._etcd.watch()
+        asker = asyncio.create_task(self._ask_regularly(stream))
+        try:
+            await stream.create(ROOT, prefix_end(ROOT), self.revision + 1)
+            async for response in stream.responses():
+                if response.canceled:
+                    if response.compact_revision:
+                        raise CompactedError(response.cancel_reason)
+                    raise ServiceUnavailable(response.cancel_reason or "etcd cancelled the watch")
+                if response.events:
+                    for event in response.events:
+                        self._apply(event)
+                    self._reached(response.events[-1].kv.mod_revision)
+                elif not response.created and response.header.revision > self.revision:
+                    self._reached(response.header.revision)
+            raise ServiceUnavailable("etcd ended the watch")
+        finally:
+            self._stream = None
+            asker.cancel()
+            stream.cancel()
+
+    async def _ask_regularly(self, stream: WatchStream) -> None:
+        """Bookmarks carry the feed's revision: keep it near etcd's though nothing changes."""
+        while True:
+            await asyncio.sleep(STALE_AFTER / 2)
+            if self._stream is stream:
+                await self._nudge()
+
+    def _apply(self, event: Any) -> None:
+        kv = event.kv
+        place = self._locate(kv.key)
+        if place is None:
+            return
+        cache, namespace, name = place
+        if event.type == 1:
+            cache.delete(namespace, name, kv.mod_revision)
+            return
+        try:
+            entry = cache.entry_of(namespace, name, kv.mod_revision, kv.value)
+        except (ValueError, KeyError, TypeError, AttributeError):
+            # One unreadable value, written by something else, must not stop the cluster.
+            log.exception("%s holds no readable object", kv.key.decode(errors="replace"))
+            return
+        cache.put(entry)

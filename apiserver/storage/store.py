@@ -1,0 +1,316 @@
+"""Reads and writes of one resource.
+
+A write is one transaction that compares the revision its writer saw. It starts from the cache, which may be a moment
+old: what fails or refuses on that is tried again on what etcd holds (upstream's GuaranteedUpdate). A read is never
+older than a write that was answered before it began: it asks etcd for its revision and waits for the cache to be there.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
+from inspect import isawaitable
+
+from apiserver.storage import continuation, transactions
+from apiserver.storage.cache import Entry, ResourceCache
+from apiserver.storage.encoding import encode, join_key, prefix_of, with_revision
+from apiserver.storage.etcd import CompactedError, Etcd, ReadIndex, prefix_end
+from apiserver.storage.feed import Feed
+from apiserver.storage.watchers import Hub
+from apiserver.types import Object, Resource
+from common.api.selectors import EVERYTHING, Selector
+from common.api.status import Conflict, Expired, StatusError, Timeout, already_exists, conflict, not_found
+
+Change = Callable[[Object], Object | None] | Callable[[Object], Awaitable[Object | None]]
+
+ATTEMPTS = 64
+PAGE = 500
+EVENT_TTL = 3600
+"""Events are forgotten after an hour (upstream's --event-ttl)."""
+LEASE_SHARE = 60.0
+"""Events of one minute share a lease."""
+
+EXPIRED_TOKEN = (
+    "The provided continue parameter is too old to display a consistent list result. You can start a new list without "
+    "the continue parameter."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A list, or one page of it."""
+
+    entries: list[Entry]
+    revision: int
+    token: str = ""
+    remaining: int | None = None
+
+
+class Leases:
+    """Leases that expire what nobody deletes. Keys written within a minute share one."""
+
+    def __init__(self, etcd: Etcd, seconds: int = EVENT_TTL) -> None:
+        self._etcd = etcd
+        self._seconds = seconds
+        self._lease = 0
+        self._until = 0.0
+
+    async def current(self) -> int:
+        if time.monotonic() >= self._until:
+            self._lease = await self._etcd.lease_grant(self._seconds + int(LEASE_SHARE))
+            self._until = time.monotonic() + LEASE_SHARE
+        return self._lease
+
+
+class Store:
+    """The ObjectStore of one resource, and what the verbs need beyond it."""
+
+    def __init__(
+        self, cache: ResourceCache, etcd: Etcd, feed: Feed, index: ReadIndex, leases: Leases | None = None
+    ) -> None:
+        self.resource: Resource = cache.resource
+        self.cache = cache
+        self.hub = Hub(cache)
+        self.feed = feed
+        self._etcd = etcd
+        self._read_index = index
+        self._leases = leases
+        self._prefix = prefix_of(*cache.storage)
+
+    # -- reading
+
+    async def fresh(self) -> bool:
+        """Whether the cache has reached what etcd holds now."""
+        return await self.feed.wait(await self._read_index.revision())
+
+    async def entry(self, namespace: str, name: str) -> Entry:
+        """The object as it is now. Raises NotFound."""
+        if await self.fresh():
+            found = self.cache.get(namespace, name)
+            if found is None:
+                raise self._missing(name)
+            return found
+        return await self._read(namespace, name)
+
+    async def get(self, namespace: str, name: str) -> Object:
+        return (await self.entry(namespace, name)).parse()
+
+    async def list(
+        self, namespace: str = "", labels: Selector = EVERYTHING, fields: Selector = EVERYTHING, limit: int = 0
+    ) -> Page:
+        """The objects as they are now."""
+        if not await self.fresh():
+            raise Timeout("etcdserver: request timed out", {"retryAfterSeconds": 1})
+        return self.list_cached(namespace, labels, fields, limit)
+
+    def list_cached(
+        self, namespace: str = "", labels: Selector = EVERYTHING, fields: Selector = EVERYTHING, limit: int = 0
+    ) -> Page:
+        """As the cache has them."""
+        entries = self.cache.list(namespace, labels, fields)
+        revision = self.feed.revision
+        if not limit or len(entries) <= limit:
+            return Page(entries, revision)
+        remaining = len(entries) - limit if labels.everything and fields.everything else None
+        token = continuation.Continuation(revision, entries[limit - 1].key + "\0").encode()
+        return Page(entries[:limit], revision, token, remaining)
+
+    async def list_at(
+        self, revision: int, start: str, namespace: str, labels: Selector, fields: Selector, limit: int
+    ) -> Page:
+        """The objects as they were at ``revision``, from key ``start`` on: what etcd's history is for."""
+        prefix = self._prefix + (f"{namespace}/".encode() if namespace else b"")
+        key, end = max(self._prefix + start.encode(), prefix), prefix_end(prefix)
+        found: list[Entry] = []
+        while True:
+            try:
+                answer = await self._etcd.range(key, end, limit=limit or PAGE, revision=revision)
+            except CompactedError:
+                raise Expired(EXPIRED_TOKEN) from None
+            for kv in answer.kvs:
+                space, name = self._split(kv.key)
+                entry = self.cache.entry_of(space, name, kv.mod_revision, kv.value)
+                if entry.matches(labels, fields):
+                    found.append(entry)
+                    if limit and len(found) > limit:
+                        break
+            if not answer.more or (limit and len(found) > limit):
+                break
+            key = answer.kvs[-1].key + b"\0"
+        more = answer.more or (limit and len(found) > limit)
+        if not limit or not more or len(found) < limit:
+            return Page(found, revision)
+        remaining = answer.count - len(answer.kvs) if labels.everything and fields.everything else None
+        found = found[:limit]
+        token = continuation.Continuation(revision, found[-1].key + "\0").encode()
+        return Page(found, revision, token, remaining)
+
+    def cached(self, namespace: str, name: str) -> Object | None:
+        entry = self.cache.get(namespace, name)
+        return None if entry is None else entry.object
+
+    def cached_list(self, namespace: str | None = None) -> Iterable[Object]:
+        return [entry.object for entry in self.cache.all(namespace or "")]
+
+    def on_change(self, callback: Callable[[str, Object], None]) -> None:
+        self.cache.callbacks.append(callback)
+
+    # -- writing
+
+    async def create(self, obj: Object) -> Object:
+        metadata = obj["metadata"]
+        namespace = metadata.get("namespace", "") if self.resource.namespaced else ""
+        key, value = self._key(namespace, metadata["name"]), encode(obj)
+        answer = await self._etcd.txn(transactions.create(key, value, await self._lease()))
+        if not answer.succeeded:
+            raise already_exists(self.resource.plural, metadata["name"], self.resource.group)
+        metadata["resourceVersion"] = str(answer.header.revision)
+        return obj
+
+    async def exists(self, namespace: str, name: str) -> bool:
+        return bool((await self._etcd.range(self._key(namespace, name), count_only=True)).count)
+
+    async def update(self, namespace: str, name: str, change: Change, *, resource_version: str | None = None) -> Object:
+        async def change_entry(entry: Entry) -> Object | None:
+            changed = change(entry.parse())
+            return await changed if isawaitable(changed) else changed
+
+        return await self.update_entry(namespace, name, change_entry, resource_version=resource_version)
+
+    async def update_entry(
+        self,
+        namespace: str,
+        name: str,
+        change: Callable[[Entry], Awaitable[Object | None]],
+        *,
+        resource_version: str | None = None,
+        dry_run: bool = False,
+    ) -> Object:
+        """As :meth:`update`; ``change`` gets the entry, to parse as often as it needs."""
+        entry, current = await self._start(namespace, name)
+        key = self._key(namespace, name)
+        for _ in range(ATTEMPTS):
+            try:
+                if resource_version is not None and resource_version != str(entry.revision):
+                    raise conflict(self.resource.plural, name, self.resource.group)
+                result = await change(entry)
+            except StatusError:
+                newer = None if current else await self._read(namespace, name)
+                if newer is None or newer.revision == entry.revision:
+                    raise
+                entry, current = newer, True
+                continue
+            if result is None:
+                if current:
+                    return entry.parse()
+                newer = await self._read(namespace, name)
+                if newer.revision == entry.revision:
+                    return entry.parse()
+                entry, current = newer, True
+                continue
+            if dry_run:
+                result["metadata"]["resourceVersion"] = str(entry.revision)
+                return result
+            remove = is_gone(self.resource, result)
+            value = encode(result)
+            if not remove and with_revision(self.cache.head, value, entry.revision) == entry.data:
+                # Nothing changes; but that must be said of what etcd has, not of what the cache remembers.
+                newer = entry if current else await self._read(namespace, name)
+                if newer.revision == entry.revision:
+                    return entry.parse()
+                entry, current = newer, True
+                continue
+            answer = await self._etcd.txn(
+                transactions.delete(key, entry.revision)
+                if remove
+                else transactions.update(key, value, entry.revision, await self._lease())
+            )
+            if answer.succeeded:
+                result["metadata"]["resourceVersion"] = str(answer.header.revision)
+                return result
+            entry, current = self._state(namespace, name, answer), True
+        raise conflict(self.resource.plural, name, self.resource.group)
+
+    async def delete(
+        self, namespace: str, name: str, *, uid: str | None = None, resource_version: str | None = None
+    ) -> Object:
+        entry, current = await self._start(namespace, name)
+        key = self._key(namespace, name)
+        for _ in range(ATTEMPTS):
+            obj = entry.parse()
+            try:
+                self.check_preconditions(obj, uid, resource_version)
+            except Conflict:
+                newer = None if current else await self._read(namespace, name)
+                if newer is None or newer.revision == entry.revision:
+                    raise
+                entry, current = newer, True
+                continue
+            answer = await self._etcd.txn(transactions.delete(key, entry.revision))
+            if answer.succeeded:
+                obj["metadata"]["resourceVersion"] = str(answer.header.revision)
+                return obj
+            entry, current = self._state(namespace, name, answer), True
+        raise conflict(self.resource.plural, name, self.resource.group)
+
+    def check_preconditions(self, obj: Object, uid: str | None, resource_version: str | None) -> None:
+        """Raises Conflict with upstream's words."""
+        metadata = obj["metadata"]
+        for wanted, field, word in ((uid, "uid", "UID"), (resource_version, "resourceVersion", "ResourceVersion")):
+            if wanted is not None and wanted != metadata.get(field, ""):
+                raise conflict(
+                    self.resource.plural,
+                    metadata["name"],
+                    self.resource.group,
+                    f"the {word} in the precondition ({wanted}) does not match the {word} in record "
+                    f"({metadata.get(field, '')}). The object might have been deleted and then recreated",
+                )
+
+    # -- helpers
+
+    def _key(self, namespace: str, name: str) -> bytes:
+        return self._prefix + join_key(namespace, name).encode()
+
+    def _split(self, key: bytes) -> tuple[str, str]:
+        path = key[len(self._prefix) :].decode()
+        if not self.resource.namespaced:
+            return "", path
+        namespace, _, name = path.partition("/")
+        return namespace, name
+
+    def _missing(self, name: str) -> StatusError:
+        return not_found(self.resource.plural, name, self.resource.group)
+
+    async def _lease(self) -> int:
+        return 0 if self._leases is None else await self._leases.current()
+
+    async def _start(self, namespace: str, name: str) -> tuple[Entry, bool]:
+        """What a write starts from, and whether it is surely what etcd has."""
+        entry = self.cache.get(namespace, name)
+        return (entry, False) if entry is not None else (await self._read(namespace, name), True)
+
+    async def _read(self, namespace: str, name: str) -> Entry:
+        answer = await self._etcd.range(self._key(namespace, name))
+        return self._entry_of(namespace, name, answer.kvs)
+
+    def _state(self, namespace: str, name: str, answer: object) -> Entry:
+        """The present state, out of a transaction that lost."""
+        return self._entry_of(namespace, name, answer.responses[0].response_range.kvs)  # type: ignore[attr-defined]
+
+    def _entry_of(self, namespace: str, name: str, kvs: object) -> Entry:
+        for kv in kvs:  # type: ignore[attr-defined]
+            return self.cache.entry_of(namespace, name, kv.mod_revision, kv.value)
+        raise self._missing(name)
+
+
+def is_gone(resource: Resource, obj: Object) -> bool:
+    """Whether a write leaves an object that nothing holds any more: it was deleted and its finalizers are done."""
+    metadata = obj["metadata"]
+    if "deletionTimestamp" not in metadata or metadata.get("finalizers"):
+        return False
+    if resource.graceful and metadata.get("deletionGracePeriodSeconds"):
+        return False
+    if resource.kind == "Namespace" and not resource.group:
+        return not (obj.get("spec") or {}).get("finalizers")
+    return True
