@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from apiserver.admission.plugin import Mutates, refuse
+from apiserver.admission.plugin import refuse
 from apiserver.types import AdmissionRequest, Object, Registry
 from common.api.status import NotFound, forbidden, not_found
 
@@ -13,7 +13,7 @@ CACHE_WAIT_SECONDS = 0.05
 """A namespace made a moment ago may not be in the cache: a second look comes after this, then etcd is asked."""
 
 
-class NamespaceLifecycle(Mutates):
+class NamespaceLifecycle:
     name = "NamespaceLifecycle"
 
     def __init__(self, registry: Registry) -> None:
@@ -28,8 +28,6 @@ class NamespaceLifecycle(Mutates):
 
     async def admit(self, request: AdmissionRequest) -> None:
         if request.operation == "DELETE":
-            if request.name in IMMORTAL:
-                raise forbidden("namespaces", request.name, "", "this namespace may not be deleted")
             return
         namespace = await self._find(request.namespace)
         if request.operation == "CREATE" and _is_terminating(namespace):
@@ -42,6 +40,10 @@ class NamespaceLifecycle(Mutates):
             }
             error.details = {**(error.details or {}), "causes": [cause]}
             raise error
+
+    async def validate(self, request: AdmissionRequest) -> None:
+        if request.operation == "DELETE" and request.name in IMMORTAL:
+            raise forbidden("namespaces", request.name, "", "this namespace may not be deleted")
 
     async def _find(self, name: str) -> Object:
         cached = self._store.cached("", name)

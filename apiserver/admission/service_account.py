@@ -117,9 +117,7 @@ class ServiceAccount:
             except NotFound:
                 if attempt + 1 < tries:
                     await asyncio.sleep(TRY_SECONDS)
-        raise refuse(
-            request, f'error looking up service account {namespace}/{name}: serviceaccount "{name}" not found'
-        )
+        raise refuse(request, f'error looking up service account {namespace}/{name}: serviceaccount "{name}" not found')
 
 
 def _is_mirror(pod: Object) -> bool:

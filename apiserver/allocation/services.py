@@ -71,7 +71,9 @@ def keep_allocated(spec: Object, old: Object) -> None:
             if not spec.get(field):
                 _copy(spec, old, field)
     if needs_node_ports(spec) and needs_node_ports(old):
-        had = {(p.get("protocol", "TCP"), p["port"]): p["nodePort"] for p in old.get("ports") or () if p.get("nodePort")}
+        had = {
+            (p.get("protocol", "TCP"), p["port"]): p["nodePort"] for p in old.get("ports") or () if p.get("nodePort")
+        }
         asked = {p["nodePort"] for p in spec.get("ports") or () if p.get("nodePort")}
         for port in spec.get("ports") or ():
             number = had.get((port.get("protocol", "TCP"), port["port"]))
@@ -89,7 +91,9 @@ def drop_unneeded(spec: Object, old: Object) -> None:
     if needs_cluster_ip(old) and not needs_cluster_ip(spec) and spec.get("clusterIP", "") == old.get("clusterIP", ""):
         for field in ("clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy"):
             spec.pop(field, None)
-    same_ports = [p.get("nodePort") for p in spec.get("ports") or ()] == [p.get("nodePort") for p in old.get("ports") or ()]
+    same_ports = [p.get("nodePort") for p in spec.get("ports") or ()] == [
+        p.get("nodePort") for p in old.get("ports") or ()
+    ]
     if needs_node_ports(old) and not needs_node_ports(spec) and same_ports:
         for port in spec.get("ports") or ():
             port.pop("nodePort", None)

@@ -181,7 +181,11 @@ class ServiceAccountTokens:
         extra: dict[str, tuple[str, ...]] = {}
         if jti := verified.claims.get("jti"):
             extra["authentication.kubernetes.io/credential-id"] = (f"JTI={jti}",)
-        for kind, plural, scope in (("secret", "secrets", namespace), ("pod", "pods", namespace), ("node", "nodes", "")):
+        for kind, plural, scope in (
+            ("secret", "secrets", namespace),
+            ("pod", "pods", namespace),
+            ("node", "nodes", ""),
+        ):
             ref = private.get(kind)
             if not ref:
                 continue

@@ -93,9 +93,7 @@ class RBAC:
     def rules_for(self, user: User, namespace: str) -> list[Rule]:
         """All rules that hold for a user in a namespace ("": the cluster's only)."""
         self._refresh()
-        return [
-            rule for grant in self._grants_of(user) if grant.namespace in ("", namespace) for rule in grant.rules
-        ]
+        return [rule for grant in self._grants_of(user) if grant.namespace in ("", namespace) for rule in grant.rules]
 
     def role_rules(self, kind: str, name: str, namespace: str) -> list[Rule] | None:
         """The rules that a roleRef stands for, or None when there is no such role."""

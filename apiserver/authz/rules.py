@@ -104,7 +104,9 @@ def _covers(owner: Rule, sub: Rule) -> bool:
         return False
     if sub.get("nonResourceURLs"):
         path = sub["nonResourceURLs"][0]
-        return any(o == path or (o.endswith("*") and path.startswith(o[:-1])) for o in owner.get("nonResourceURLs") or ())
+        return any(
+            o == path or (o.endswith("*") and path.startswith(o[:-1])) for o in owner.get("nonResourceURLs") or ()
+        )
     if not _has(owner.get("apiGroups"), sub["apiGroups"][0]):
         return False
     names = owner.get("resourceNames") or ()

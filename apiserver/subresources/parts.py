@@ -1,0 +1,186 @@
+"""Subresources that are one part of an object, read and written by themselves: a pod's ephemeral containers, the
+approval of a certificate request, the finalizers of a namespace.
+
+A write takes that part from what the client sends and leaves the rest of the object as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from apiserver.admission.certificate_signing import may_use_signer
+from apiserver.endpoints.patch import patch_type
+from apiserver.endpoints.request import Answer, Request, Send, json_answer
+from apiserver.subresources.context import Context, Handler
+from apiserver.subresources.http import is_dry_run, read_object
+from apiserver.types import Connection, Object
+from common.api.status import FieldError, conflict, field_forbidden, forbidden, invalid, invalid_value
+from common.api.time import now, to_rfc3339
+
+CSR_GROUP = "certificates.k8s.io"
+
+
+@dataclass(frozen=True)
+class Part:
+    """``take(old, new)`` changes ``old`` in place; ``check`` says what is wrong with that."""
+
+    kind: str
+    api_version: str
+    take: Callable[[Object, Object], None]
+    check: Callable[[Object, Object], list[FieldError]]
+    authorize: Callable[[Context, Connection, Object], None] = lambda context, connection, old: None
+
+    def handler(self) -> Handler:
+        async def handle(context: Context, connection: Connection, request: Request, send: Send) -> Answer:
+            store = context.store(connection.resource.group, connection.resource.plural)
+            if request.method == "GET":
+                return json_answer(await store.get(connection.namespace, connection.name))
+            produce = await self._producer(context, connection, request)
+            result: Object = {}
+
+            def change(current: Object) -> Object | None:
+                nonlocal result
+                self.authorize(context, connection, current)
+                new = produce(current)
+                result = self._changed(connection, current, new)
+                return None if is_dry_run(request) else result
+
+            stored = await store.update(connection.namespace, connection.name, change)
+            return json_answer(result if is_dry_run(request) else stored)
+
+        return handle
+
+    async def _producer(self, context: Context, connection: Connection, request: Request) -> Callable[[Object], Object]:
+        """What makes the client's object out of the present one."""
+        if request.method == "PATCH":
+            content_type = patch_type(request.header(b"content-type"))
+            body = await request.body()
+            return lambda current: context.api.apply_patch(content_type, current, body, connection.resource)
+        sent = await read_object(request, self.kind, self.api_version)
+        return lambda current: sent
+
+    def _changed(self, connection: Connection, current: Object, new: Object) -> Object:
+        resource, metadata = connection.resource, current["metadata"]
+        sent = new.get("metadata") or {}
+        if sent.get("resourceVersion") not in (None, "", metadata["resourceVersion"]):
+            raise conflict(resource.plural, connection.name, resource.group)
+        errors = self.check(current, new)
+        if errors:
+            raise invalid(resource.kind, connection.name, resource.group, errors)
+        self.take(current, new)
+        resource.strategy.default(current)
+        return current
+
+
+# ---- pods/ephemeralcontainers (KEP-277) ---------------------------------------------------------------------------
+
+
+def _take_ephemeral(old: Object, new: Object) -> None:
+    old["spec"]["ephemeralContainers"] = (new.get("spec") or {}).get("ephemeralContainers") or []
+    if old["metadata"].get("generation"):
+        old["metadata"]["generation"] += 1
+
+
+def check_ephemeral(old: Object, new: Object) -> list[FieldError]:
+    """Ephemeral containers are added; none is changed or removed."""
+    path = "spec.ephemeralContainers"
+    wanted = (new.get("spec") or {}).get("ephemeralContainers") or []
+    by_name = {c.get("name"): c for c in wanted}
+    errors: list[FieldError] = []
+    for container in (old.get("spec") or {}).get("ephemeralContainers") or ():
+        kept = by_name.get(container["name"])
+        if kept is None:
+            errors.append(
+                field_forbidden(path, f'existing ephemeral containers "{container["name"]}" may not be removed\n')
+            )
+        elif {**container, **kept} != container:
+            errors.append(
+                field_forbidden(path, f'existing ephemeral containers "{container["name"]}" may not be changed\n')
+            )
+    taken = {c["name"] for key in ("containers", "initContainers") for c in old["spec"].get(key) or ()}
+    for index, container in enumerate(wanted):
+        name = container.get("name")
+        if not name:
+            errors.append(FieldError("FieldValueRequired", f"{path}[{index}].name"))
+        elif name in taken:
+            errors.append(FieldError("FieldValueDuplicate", f"{path}[{index}].name", "", name))
+        taken.add(name)
+        if not container.get("image"):
+            errors.append(FieldError("FieldValueRequired", f"{path}[{index}].image"))
+        for field in ("ports", "livenessProbe", "readinessProbe", "startupProbe", "lifecycle", "resources"):
+            if container.get(field):
+                text = "cannot be set for an Ephemeral Container"
+                errors.append(field_forbidden(f"{path}[{index}].{field}", text))
+    return errors
+
+
+# ---- certificatesigningrequests/approval --------------------------------------------------------------------------
+
+
+def _may_approve(context: Context, connection: Connection, old: Object) -> None:
+    signer = (old.get("spec") or {}).get("signerName", "")
+    if not may_use_signer(context.authorizer, connection.user, "approve", signer):
+        text = f'user not permitted to approve requests with signerName "{signer}"'
+        raise forbidden(connection.resource.plural, connection.name, CSR_GROUP, text)
+
+
+def _take_approval(old: Object, new: Object) -> None:
+    """Only conditions are taken; times are filled in."""
+    status = old.setdefault("status", {})
+    before = {c.get("type"): c for c in status.get("conditions") or ()}
+    conditions = []
+    for condition in (new.get("status") or {}).get("conditions") or ():
+        time = to_rfc3339(now())
+        was = before.get(condition.get("type")) or {}
+        complete = {"status": "True", **condition}
+        complete["lastUpdateTime"] = condition.get("lastUpdateTime") or time
+        same = was.get("status") == complete["status"]
+        complete["lastTransitionTime"] = was.get("lastTransitionTime", time) if same else time
+        conditions.append(complete)
+    status["conditions"] = conditions
+
+
+def check_approval(old: Object, new: Object) -> list[FieldError]:
+    """Approved, Denied and Failed stay, and exclude each other."""
+    path = "status.conditions"
+    wanted = (new.get("status") or {}).get("conditions") or []
+    types = [c.get("type") for c in wanted]
+    errors: list[FieldError] = []
+    for kind in (c["type"] for c in (old.get("status") or {}).get("conditions") or ()):
+        if kind in ("Approved", "Denied", "Failed") and kind not in types:
+            errors.append(field_forbidden(path, f'updates may not remove a condition of type "{kind}"'))
+    if "Approved" in types and "Denied" in types:
+        index = max(types.index("Approved"), types.index("Denied"))
+        errors.append(
+            invalid_value(
+                f"{path}[{index}].type", types[index], "Approved and Denied conditions are mutually exclusive"
+            )
+        )
+    for index, condition in enumerate(wanted):
+        if not condition.get("type"):
+            errors.append(FieldError("FieldValueRequired", f"{path}[{index}].type"))
+        elif condition["type"] in ("Approved", "Denied", "Failed") and condition.get("status", "True") != "True":
+            text = FieldError(
+                "FieldValueNotSupported", f"{path}[{index}].status", 'supported values: "True"', condition["status"]
+            )
+            errors.append(text)
+    return errors
+
+
+# ---- namespaces/finalize ------------------------------------------------------------------------------------------
+
+
+def _take_finalizers(old: Object, new: Object) -> None:
+    old.setdefault("spec", {})["finalizers"] = (new.get("spec") or {}).get("finalizers") or []
+
+
+def _check_finalizers(old: Object, new: Object) -> list[FieldError]:
+    return []
+
+
+ephemeral_containers = Part("Pod", "v1", _take_ephemeral, check_ephemeral).handler()
+approval = Part(
+    "CertificateSigningRequest", "certificates.k8s.io/v1", _take_approval, check_approval, _may_approve
+).handler()
+finalize = Part("Namespace", "v1", _take_finalizers, _check_finalizers).handler()

@@ -1,0 +1,132 @@
+"""Resources that are only ever POSTed to, to ask who somebody is and what they may do. Nothing is stored.
+
+https://kubernetes.io/docs/reference/access-authn-authz/authorization/#checking-api-access
+https://kubernetes.io/docs/reference/access-authn-authz/authentication/#self-subject-review
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from apiserver.endpoints.request import Answer, Request, Send, json_answer
+from apiserver.subresources.context import Context
+from apiserver.subresources.http import read_object
+from apiserver.types import Attributes, Connection, Object, User
+from common.api.status import BadRequest, FieldError, Unauthorized, invalid, invalid_value, required
+from common.api.time import now, to_rfc3339
+
+AUTHENTICATION = "authentication.k8s.io/v1"
+AUTHORIZATION = "authorization.k8s.io/v1"
+NO_TOKEN = "token is required for TokenReview in authentication"
+
+
+def user_info(user: User) -> Object:
+    info: Object = {"username": user.name}
+    if user.uid:
+        info["uid"] = user.uid
+    if user.groups:
+        info["groups"] = list(user.groups)
+    if user.extra:
+        info["extra"] = {key: list(values) for key, values in user.extra.items()}
+    return info
+
+
+async def token_review(context: Context, connection: Connection, request: Request, send: Send) -> Answer:
+    review = await read_object(request, "TokenReview", AUTHENTICATION)
+    spec = review.get("spec") or {}
+    token = spec.get("token")
+    if not token:
+        raise BadRequest(NO_TOKEN)
+    review.setdefault("metadata", {})
+    try:
+        user, audiences = await context.authenticator.tokens.user(token, spec.get("audiences") or ())
+    except Unauthorized:
+        review["status"] = {"user": {}, "error": "invalid bearer token"}
+    else:
+        review["status"] = {"authenticated": True, "user": user_info(user), "audiences": list(audiences)}
+    return json_answer(review, 201)
+
+
+async def self_subject_review(context: Context, connection: Connection, request: Request, send: Send) -> Answer:
+    review = await read_object(request, "SelfSubjectReview", AUTHENTICATION)
+    metadata = {"creationTimestamp": to_rfc3339(now()), **(review.get("metadata") or {})}
+    review["metadata"] = metadata
+    review["status"] = {"userInfo": user_info(connection.user)}
+    return json_answer(review, 201)
+
+
+async def subject_access_review(context: Context, connection: Connection, request: Request, send: Send) -> Answer:
+    review = await read_object(request, "SubjectAccessReview", AUTHORIZATION)
+    return _access(context, review, _subject(review))
+
+
+async def self_subject_access_review(context: Context, connection: Connection, request: Request, send: Send) -> Answer:
+    review = await read_object(request, "SelfSubjectAccessReview", AUTHORIZATION)
+    return _access(context, review, connection.user)
+
+
+async def local_subject_access_review(context: Context, connection: Connection, request: Request, send: Send) -> Answer:
+    review = await read_object(request, "LocalSubjectAccessReview", AUTHORIZATION)
+    namespace = ((review.get("spec") or {}).get("resourceAttributes") or {}).get("namespace", "")
+    if namespace != connection.namespace:
+        text = f"must match metadata.namespace: {connection.namespace}"
+        raise _invalid(review, [invalid_value("spec.resourceAttributes.namespace", namespace, text)])
+    return _access(context, review, _subject(review))
+
+
+async def self_subject_rules_review(context: Context, connection: Connection, request: Request, send: Send) -> Answer:
+    review = await read_object(request, "SelfSubjectRulesReview", AUTHORIZATION)
+    namespace = (review.get("spec") or {}).get("namespace")
+    if not namespace:
+        raise BadRequest("no namespace on request")
+    rules = context.authorizer.rules_for(connection.user, namespace)
+    resource_fields = ("verbs", "apiGroups", "resources", "resourceNames")
+    review.setdefault("metadata", {})
+    review["status"] = {
+        "resourceRules": [_only(rule, resource_fields) for rule in rules if rule.get("resources")],
+        "nonResourceRules": [
+            _only(rule, ("verbs", "nonResourceURLs")) for rule in rules if rule.get("nonResourceURLs")
+        ],
+        "incomplete": False,
+    }
+    return json_answer(review, 201)
+
+
+def _only(rule: Mapping[str, Any], fields: tuple[str, ...]) -> Object:
+    return {field: list(rule[field]) for field in fields if rule.get(field)}
+
+
+def _subject(review: Object) -> User:
+    spec = review.get("spec") or {}
+    extra = {key.lower(): tuple(values or ()) for key, values in (spec.get("extra") or {}).items()}
+    if not spec.get("user") and not spec.get("groups"):
+        raise _invalid(review, [required("spec.user", "at least one of user or group must be specified")])
+    return User(spec.get("user") or "", spec.get("uid") or "", tuple(spec.get("groups") or ()), extra)
+
+
+def _access(context: Context, review: Object, user: User) -> Answer:
+    allowed, reason = context.authorizer.decide(attributes_of(review, user))
+    review.setdefault("metadata", {})
+    review["status"] = {"allowed": allowed, **({"reason": reason} if reason else {})}
+    return json_answer(review, 201)
+
+
+def attributes_of(review: Object, user: User) -> Attributes:
+    """What a review asks about. Raises Invalid unless it is one resource or one path."""
+    spec = review.get("spec") or {}
+    resource, path = spec.get("resourceAttributes"), spec.get("nonResourceAttributes")
+    if resource is not None and path is not None:
+        text = "cannot be specified in combination with resourceAttributes"
+        raise _invalid(review, [invalid_value("spec.nonResourceAttributes", path, text)])
+    if resource is None and path is None:
+        text = "exactly one of nonResourceAttributes or resourceAttributes must be specified"
+        raise _invalid(review, [invalid_value("spec.resourceAttributes", None, text)])
+    if path is not None:
+        return Attributes(user, path.get("verb") or "", path=path.get("path") or "", is_resource=False)
+    fields = ("verb", "group", "version", "resource", "subresource", "namespace", "name")
+    return Attributes(user, **{field: resource.get(field) or "" for field in fields})
+
+
+def _invalid(review: Object, errors: list[FieldError]) -> Exception:
+    return invalid(review["kind"], "", "authorization.k8s.io", errors)

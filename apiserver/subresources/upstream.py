@@ -1,0 +1,183 @@
+"""One HTTP/1.1 request over a connection of its own, to a kubelet, pod or service: streamed, or upgraded to a tunnel.
+
+A connection for each request costs a TLS handshake, and in return an answer that never ends (a followed log, a shell)
+holds up nobody else, back-pressure is the transport's own, and an upgrade needs no second mechanism.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ssl
+from collections.abc import AsyncIterator, Iterable
+from dataclasses import dataclass
+from http import HTTPStatus
+
+import httptools
+
+CONNECT_SECONDS = 10.0
+HEAD_SECONDS = 30.0
+CHUNK = 64 * 1024
+MAX_HEAD = 64 * 1024
+
+Headers = list[tuple[bytes, bytes]]
+
+HOP_BY_HOP = frozenset(
+    (b"connection", b"keep-alive", b"proxy-authenticate", b"proxy-authorization", b"te", b"trailer")
+    + (b"transfer-encoding", b"upgrade", b"host", b"expect")
+)
+CREDENTIALS = frozenset((b"authorization", b"cookie"))
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where to connect. ``tls`` None is plain HTTP."""
+
+    host: str
+    port: int
+    tls: ssl.SSLContext | None = None
+
+    @property
+    def authority(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+class _Parser:
+    """Collects what httptools calls back with."""
+
+    def __init__(self) -> None:
+        self.headers: Headers = []
+        self.body: list[bytes] = []
+        self.head_complete = False
+        self.complete = False
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self.headers.append((name, value))
+
+    def on_headers_complete(self) -> None:
+        self.head_complete = True
+
+    def on_body(self, body: bytes) -> None:
+        self.body.append(body)
+
+    def on_message_complete(self) -> None:
+        self.complete = True
+
+
+class Answer:
+    """An answer whose head has been read."""
+
+    def __init__(
+        self, status: int, headers: Headers, parsed: _Parser, parser: httptools.HttpResponseParser,
+        reader: asyncio.StreamReader, writer: asyncio.StreamWriter, rest: bytes,
+    ) -> None:  # fmt: skip
+        self.status = status
+        self.headers = headers
+        self.reader = reader
+        self.writer = writer
+        self.rest = rest
+        """What came after the head of an upgraded connection."""
+        self._parsed = parsed
+        self._parser = parser
+
+    def head(self) -> bytes:
+        """The head as it was on the wire, for a client whose connection is taken over."""
+        try:
+            phrase = HTTPStatus(self.status).phrase
+        except ValueError:
+            phrase = ""
+        lines = [f"HTTP/1.1 {self.status} {phrase}".encode(), *(name + b": " + value for name, value in self.headers)]
+        return b"\r\n".join(lines) + b"\r\n\r\n"
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """The body as it comes. Raises ConnectionError when the connection ends before the body does."""
+        sized = any(name.lower() in (b"content-length", b"transfer-encoding") for name, _ in self.headers)
+        while True:
+            for chunk in self._parsed.body:
+                yield chunk
+            self._parsed.body.clear()
+            if self._parsed.complete:
+                return
+            data = await self.reader.read(CHUNK)
+            if not data:
+                if sized:
+                    raise ConnectionResetError("the connection ended in the middle of the answer")
+                return
+            self._parser.feed_data(data)
+
+    async def text(self, limit: int = 50_000) -> str:
+        """The start of the body: of an error, to show."""
+        parts: list[bytes] = []
+        async with asyncio.timeout(HEAD_SECONDS):
+            async for chunk in self.chunks():
+                parts.append(chunk)
+                if sum(map(len, parts)) >= limit:
+                    break
+        return b"".join(parts)[:limit].decode("utf-8", "replace").strip()
+
+
+@contextlib.asynccontextmanager
+async def request(
+    target: Target,
+    method: str,
+    path: str,
+    headers: Iterable[tuple[bytes, bytes]],
+    body: AsyncIterator[bytes] | None = None,
+) -> AsyncIterator[Answer]:
+    """Sends a request and yields its answer; the connection ends with the block. Raises OSError (also TimeoutError)."""
+    async with asyncio.timeout(CONNECT_SECONDS):
+        reader, writer = await asyncio.open_connection(
+            target.host, target.port, ssl=target.tls, server_hostname=target.host if target.tls else None, limit=CHUNK
+        )
+    try:
+        lines = [f"{method} {path} HTTP/1.1".encode("ascii"), b"host: " + target.authority.encode()]
+        lines += [name + b": " + value for name, value in headers]
+        if body is not None:
+            lines.append(b"transfer-encoding: chunked")
+        writer.write(b"\r\n".join(lines) + b"\r\n\r\n")
+        await writer.drain()
+        if body is not None:
+            await _send_body(writer, body)
+        async with asyncio.timeout(HEAD_SECONDS):
+            answer = await _read_head(reader, writer)
+        yield answer
+    finally:
+        writer.close()
+        with contextlib.suppress(OSError, ssl.SSLError, TimeoutError):
+            async with asyncio.timeout(1):
+                await writer.wait_closed()
+
+
+async def _send_body(writer: asyncio.StreamWriter, body: AsyncIterator[bytes]) -> None:
+    async for chunk in body:
+        if chunk:
+            writer.write(b"%x\r\n%b\r\n" % (len(chunk), chunk))
+            await writer.drain()
+    writer.write(b"0\r\n\r\n")
+    await writer.drain()
+
+
+async def _read_head(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> Answer:
+    parsed = _Parser()
+    parser = httptools.HttpResponseParser(parsed)
+    seen, rest = 0, b""
+    while not parsed.head_complete:
+        data = await reader.read(CHUNK)
+        seen += len(data)
+        if not data or seen > MAX_HEAD + CHUNK:
+            raise ConnectionResetError("EOF" if not data else "the answer's head is too long")
+        try:
+            parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            rest = data[upgrade.args[0] :]
+        except httptools.HttpParserError as error:
+            raise ConnectionResetError(f"malformed HTTP response: {error}") from None
+    return Answer(parser.get_status_code(), parsed.headers, parsed, parser, reader, writer, rest)
+
+
+def forwarded(headers: Iterable[tuple[bytes, bytes]], *, upgrade: bool = False) -> Headers:
+    """A client's headers as they may go on: without its credentials, and without what concerns one connection only."""
+    kept = [(n, v) for n, v in headers if n.lower() not in HOP_BY_HOP and n.lower() not in CREDENTIALS]
+    if upgrade:
+        kept += [(n, v) for n, v in headers if n.lower() in (b"connection", b"upgrade")]
+    return kept
