@@ -7,7 +7,7 @@ https://kubernetes.io/docs/tasks/configure-pod-container/security-context/
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from lightkube.models.core_v1 import Container, PodSpec, VolumeMount
@@ -26,6 +26,7 @@ from kubelet.types import (
     PodSandboxConfig,
     Resources,
     SecurityContext,
+    VolumeError,
 )
 
 LABEL_GRACE_PERIOD = "io.kubernetes.pod.terminationGracePeriod"
@@ -57,6 +58,8 @@ class Inputs:
     env: Mapping[str, str] = field(default_factory=dict)
     volumes: Mapping[str, str] = field(default_factory=dict)
     files: PodFiles = field(default_factory=PodFiles)
+    resolve_sub_path: Callable[[str, str], str] = posixpath.join
+    """Where a path inside a volume is on the host; links are followed there and must stay inside."""
 
 
 def sandbox_config(pod: Pod, config: KubeletConfig, attempt: int) -> PodSandboxConfig:
@@ -212,8 +215,9 @@ def _volume_mount(mount: VolumeMount, inputs: Inputs) -> Mount:
         raise ConfigError(f'cannot find volume "{mount.name}" to mount into container')
     sub_path = expand(mount.subPathExpr, inputs.env) if mount.subPathExpr else mount.subPath or ""
     if sub_path:
-        if posixpath.isabs(sub_path) or ".." in sub_path.split("/"):
-            raise ConfigError(f'subPath "{sub_path}" must not be absolute and must not contain ".."')
-        host_path = posixpath.join(host_path, sub_path)
+        try:
+            host_path = inputs.resolve_sub_path(host_path, sub_path)
+        except (VolumeError, OSError) as error:
+            raise ConfigError(f'failed to prepare subPath for volumeMount "{mount.name}": {error}') from error
     container_path = mount.mountPath if mount.mountPath.startswith("/") else f"/{mount.mountPath}"
     return Mount(host_path, container_path, bool(mount.readOnly), _PROPAGATION.get(mount.mountPropagation, ""))

@@ -18,10 +18,10 @@ from typing import Any
 
 from kubelet.runtime import inspect, spec
 from kubelet.runtime.hijack import HijackedSession, open_hijacked
+from kubelet.runtime.naming import LABEL_NODE
 from kubelet.runtime.pool import DockerPool
 from kubelet.runtime.streams import DockerStreams, back_off, demultiplex, json_objects, limited
 from kubelet.types import (
-    LABEL_CONTAINER_NAME,
     LABEL_POD_UID,
     ContainerConfig,
     ContainerStats,
@@ -51,7 +51,11 @@ OOM_REFUSALS = ("oom_score_adj", "can't get final child's PID")
 
 
 class DockerRuntime:
-    def __init__(self, socket_path: str = "/var/run/docker.sock", *, threads: int = 16) -> None:
+    def __init__(self, node_name: str, socket_path: str = "/var/run/docker.sock", *, threads: int = 16) -> None:
+        """``node_name`` marks the containers as this kubelet's: those of another node on the same Docker (in tests,
+        or of a node under its former name) are none of its business."""
+        self._node_label = f"{LABEL_NODE}={node_name}"
+        self._node_labels = {LABEL_NODE: node_name}
         self._socket_path = socket_path
         self._pool = DockerPool(socket_path, threads=threads)
         self._streams = DockerStreams(socket_path)
@@ -101,7 +105,7 @@ class DockerRuntime:
     async def _create_and_start(self, config: PodSandboxConfig) -> str:
         if self._negative_oom_score_refused:
             config = _without_negative_score(config)
-        container_id = await self._create(spec.sandbox_name(config), spec.sandbox_body(config))
+        container_id = await self._create(spec.sandbox_name(config), spec.sandbox_body(config, self._node_labels))
         try:
             await self._pool.call(lambda api: api.start(container_id))
         except RuntimeUnavailable:
@@ -125,7 +129,7 @@ class DockerRuntime:
     async def create_container(self, sandbox_id: str, config: ContainerConfig) -> str:
         if self._negative_oom_score_refused:
             config = dataclasses.replace(config, resources=_non_negative(config.resources))
-        return await self._create(spec.app_name(config), spec.container_body(sandbox_id, config))
+        return await self._create(spec.app_name(config), spec.container_body(sandbox_id, config, self._node_labels))
 
     async def _create(self, name: str, body: dict[str, Any]) -> str:
         def create(api: Any) -> str:
@@ -210,7 +214,7 @@ class DockerRuntime:
 
     async def list_containers(self, pod_uid: str | None = None) -> list[RuntimeContainer]:
         label = LABEL_POD_UID if pod_uid is None else f"{LABEL_POD_UID}={pod_uid}"
-        filters = {"label": [label, LABEL_CONTAINER_NAME]}
+        filters = {"label": [label, self._node_label]}
         rows = await self._pool.call(lambda api: api.containers(all=True, filters=filters))
         if pod_uid is None:
             present = {row["Id"] for row in rows}
@@ -279,7 +283,7 @@ class DockerRuntime:
     # -- streams ----------------------------------------------------------------------------------------------------
 
     async def events(self) -> AsyncIterator[RuntimeEvent]:
-        filters = json.dumps({"type": ["container"], "event": list(EVENTS), "label": [LABEL_POD_UID]})
+        filters = json.dumps({"type": ["container"], "event": list(EVENTS), "label": [LABEL_POD_UID, self._node_label]})
         failures = 0
         while True:
             try:

@@ -5,6 +5,7 @@ https://docs.docker.com/reference/api/engine/version/v1.41/#operation/ContainerC
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from kubelet.runtime.naming import (
@@ -28,7 +29,7 @@ def app_name(config: ContainerConfig) -> str:
     return container_name(config.name, config.pod_name, config.namespace, config.uid, config.attempt)
 
 
-def sandbox_body(config: PodSandboxConfig) -> dict[str, Any]:
+def sandbox_body(config: PodSandboxConfig, node_labels: Mapping[str, str]) -> dict[str, Any]:
     identity = identity_labels(SANDBOX_NAME, config.pod_name, config.namespace, config.uid, config.attempt)
     host: dict[str, Any] = {
         "NetworkMode": "host" if config.host_network else "none",
@@ -47,12 +48,12 @@ def sandbox_body(config: PodSandboxConfig) -> dict[str, Any]:
         "Image": config.image,
         # On the host's network the host's name is the pod's; Docker refuses another one.
         "Hostname": "" if config.host_network else config.hostname[:MAX_HOSTNAME],
-        "Labels": {**annotation_labels(config.annotations), **config.labels, **identity},
+        "Labels": {**annotation_labels(config.annotations), **config.labels, **identity, **node_labels},
         "HostConfig": host,
     }
 
 
-def container_body(sandbox_id: str, config: ContainerConfig) -> dict[str, Any]:
+def container_body(sandbox_id: str, config: ContainerConfig, node_labels: Mapping[str, str]) -> dict[str, Any]:
     identity = identity_labels(config.name, config.pod_name, config.namespace, config.uid, config.attempt)
     shared = f"container:{sandbox_id}"
     host: dict[str, Any] = {
@@ -76,6 +77,7 @@ def container_body(sandbox_id: str, config: ContainerConfig) -> dict[str, Any]:
             **annotation_labels(config.annotations),
             **config.labels,
             **identity,
+            **node_labels,
             LABEL_SANDBOX_ID: sandbox_id,
         },
         "OpenStdin": config.stdin,

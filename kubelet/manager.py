@@ -1,0 +1,246 @@
+"""The pods' side of the kubelet: ties what the API server wants, what Docker tells, and the pods' workers together.
+
+There is no polling here: the API's watch of this node's pods starts, updates and ends workers, Docker's events wake
+the one whose container changed, and a slow look at everything is the net beneath both. What runs on this node and
+belongs to no pod (deleted while the kubelet was away) is ended.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+from lightkube.models.core_v1 import ContainerStatus
+from lightkube.resources.core_v1 import Node, Pod, Service
+
+from common.api.meta import clone, key_of, meta_of
+from common.api.pods import is_terminal
+from common.client import Client
+from common.informer import InformerFactory
+from kubelet.images import ImageManager, Recorder
+from kubelet.lookup import Lookup
+from kubelet.pods.admission import Rejection, admit
+from kubelet.pods.backoff import Backoff
+from kubelet.pods.files import PodDirectory
+from kubelet.pods.handlers import Handlers
+from kubelet.pods.identity import identity_of, is_mirror
+from kubelet.pods.observed import observe
+from kubelet.pods.orphans import end_orphan
+from kubelet.pods.tools import Tools
+from kubelet.pods.worker import PodWorker, newest
+from kubelet.types import (
+    KubeletConfig,
+    Network,
+    ObjectSource,
+    Runtime,
+    RuntimeContainer,
+    RuntimeFailure,
+    Volumes,
+)
+from kubelet.volumes.subpath import resolve
+
+log = logging.getLogger("kubelet")
+
+RELIST_SECONDS = 60.0
+
+
+class PodManager:
+    """Implements kubelet.types.PodSource."""
+
+    def __init__(
+        self,
+        config: KubeletConfig,
+        client: Client,
+        *,
+        runtime: Runtime,
+        network: Network,
+        volumes: Volumes,
+        objects: ObjectSource,
+        recorder: Recorder,
+        informers: InformerFactory,
+        node: Callable[[], Node | None] = lambda: None,
+    ) -> None:
+        """``node`` gives this node's object, for the check that a pod may run here."""
+        self._config = config
+        self._runtime = runtime
+        self._node = node
+        self._workers: dict[str, PodWorker] = {}
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._orphans: dict[str, asyncio.Task[None]] = {}
+        self._relist_now = asyncio.Event()
+        self._seen: dict[str, frozenset[tuple[str, str]]] = {}
+        self._handlers = Handlers(runtime)
+        self._pods = informers.informer(Pod, field_selector=f"spec.nodeName={config.node_name}")
+        self._services = informers.informer(Service)
+        pulls = 1 if config.serialize_image_pulls else config.max_parallel_image_pulls
+        images = ImageManager(runtime, recorder, objects, parallel_pulls=pulls, backoff=Backoff())
+        self._tools = Tools(
+            config=config,
+            client=client,
+            runtime=runtime,
+            network=network,
+            volumes=volumes,
+            objects=objects,
+            images=images,
+            recorder=recorder,
+            handlers=self._handlers,
+            services=lambda namespace: self._services.store.by_index("namespace", namespace),
+            resolve_sub_path=resolve,
+            restarts=Backoff(),
+            starts=asyncio.Semaphore(config.max_parallel_pod_starts),
+        )
+        self._pods.add_handler(self._added, self._updated, self._deleted)
+
+    # -- PodSource --------------------------------------------------------------------------------------------------
+
+    def pods(self) -> list[Pod]:
+        return [newest(worker.pod, worker.status) for worker in self._workers.values()]
+
+    def pod_by_uid(self, uid: str) -> Pod | None:
+        worker = self._workers.get(uid)
+        return newest(worker.pod, worker.status) if worker else None
+
+    def get_pod(self, namespace: str, name: str, uid: str | None = None) -> Pod | None:
+        worker = self._find(namespace, name, uid)
+        return newest(worker.pod, worker.status) if worker else None
+
+    def container_status(self, namespace: str, name: str, container: str) -> ContainerStatus | None:
+        worker = self._find(namespace, name, None)
+        return Lookup.of(worker).status(container) if worker else None
+
+    def container_id_for_logs(self, namespace: str, name: str, container: str, previous: bool) -> str:
+        return Lookup.of(self._find(namespace, name, None), name).for_logs(container, previous)
+
+    def running_container_id(self, namespace: str, name: str, uid: str | None, container: str) -> str:
+        return Lookup.of(self._find(namespace, name, uid), name).running(container)
+
+    def sandbox_pid(self, namespace: str, name: str) -> int:
+        return Lookup.of(self._find(namespace, name, None), name).sandbox_pid()
+
+    def _find(self, namespace: str, name: str, uid: str | None) -> PodWorker | None:
+        """Of a pod that ends and its successor of the same name, the successor."""
+        found = None
+        for worker in self._workers.values():
+            identity = worker.identity
+            if identity.namespace == namespace and identity.name == name and uid in (None, identity.uid):
+                found = worker if found is None or found.gone else found
+        return found
+
+    # -- tasks ------------------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Until cancelled; the informers are run by their factory. Containers go on when the kubelet ends."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._follow_events(), name="runtime events")
+                group.create_task(self._relist_loop(), name="relist")
+        finally:
+            tasks = [*self._tasks.values(), *self._orphans.values()]
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await self._handlers.close()
+
+    async def _follow_events(self) -> None:
+        async for event in self._runtime.events():
+            worker = self._workers.get(event.pod_uid)
+            if worker is not None:
+                worker.wake()
+            elif event.kind == "reconnected":
+                self._relist_now.set()
+
+    async def _relist_loop(self) -> None:
+        await self._pods.wait_synced()
+        while True:
+            self._relist_now.clear()
+            try:
+                await self._relist()
+            except RuntimeFailure as error:
+                log.warning("relist: %s", error)
+            try:
+                async with asyncio.timeout(RELIST_SECONDS):
+                    await self._relist_now.wait()
+            except TimeoutError:
+                pass
+
+    async def _relist(self) -> None:
+        """Wakes the workers of pods whose containers have changed unseen; ends what belongs to no pod."""
+        groups: dict[str, list[RuntimeContainer]] = {uid: [] for uid in self._workers}
+        for container in await self._runtime.list_containers():
+            groups.setdefault(container.pod_uid, []).append(container)
+        seen = {uid: frozenset((c.id, c.state.value) for c in found) for uid, found in groups.items()}
+        for uid, found in groups.items():
+            worker = self._workers.get(uid)
+            if worker is not None:
+                if self._seen.get(uid) != seen[uid]:
+                    worker.wake()
+            else:
+                self._end_orphan(uid, found)
+        self._seen = seen
+        for uid in await asyncio.to_thread(self._directories):
+            if uid not in groups and uid not in self._workers:
+                self._end_orphan(uid, [])
+
+    def _directories(self) -> list[str]:
+        root = Path(self._config.root_dir) / "pods"
+        return [entry.name for entry in root.iterdir()] if root.is_dir() else []
+
+    def _end_orphan(self, uid: str, found: list[RuntimeContainer]) -> None:
+        if uid in self._orphans:
+            return
+        directory = PodDirectory(self._config.root_dir, uid)
+        task = asyncio.create_task(end_orphan(uid, observe(found), self._tools, directory), name=f"orphan {uid}")
+        self._orphans[uid] = task
+        task.add_done_callback(lambda done: self._orphan_ended(uid, done))
+
+    def _orphan_ended(self, uid: str, task: asyncio.Task[None]) -> None:
+        self._orphans.pop(uid, None)
+        if not task.cancelled() and task.exception() is not None:
+            log.warning("orphaned pod %s cannot be taken down yet: %s", uid, task.exception())
+
+    # -- pods come and go -------------------------------------------------------------------------------------------
+
+    def _added(self, pod: Pod) -> None:
+        uid = identity_of(pod).uid
+        if uid in self._workers or is_mirror(pod):
+            return
+        worker = PodWorker(pod, self._tools, rejection=self._reject(pod))
+        self._workers[uid] = worker
+        task = asyncio.create_task(worker.run(), name=f"pod {worker.identity}")
+        self._tasks[uid] = task
+        task.add_done_callback(lambda done: self._ended(uid, done))
+
+    def _reject(self, pod: Pod) -> Rejection | None:
+        """A pod that this node has accepted before (it has a status of it) is not judged again."""
+        if (pod.status is not None and pod.status.startTime is not None) or meta_of(pod).deletionTimestamp is not None:
+            return None
+        others = [worker.pod for worker in self._workers.values() if not is_terminal(worker.pod)]
+        return admit(pod, others, self._node(), self._config)
+
+    def _updated(self, old: Pod, new: Pod) -> None:
+        if identity_of(old).uid != identity_of(new).uid:
+            self._deleted(old)
+        worker = self._workers.get(identity_of(new).uid)
+        if worker is None:
+            self._added(new)
+        else:
+            worker.update(new)
+
+    def _deleted(self, pod: Pod) -> None:
+        worker = self._workers.get(identity_of(pod).uid)
+        if worker is not None:
+            worker.removed(pod)
+
+    def _ended(self, uid: str, task: asyncio.Task[None]) -> None:
+        worker = self._workers.pop(uid, None)
+        self._tasks.pop(uid, None)
+        self._seen.pop(uid, None)
+        if task.cancelled() or worker is None:
+            return
+        if task.exception() is not None:
+            log.error("pod %s: its worker failed", worker.identity, exc_info=task.exception())
+        current = self._pods.store.get(key_of(worker.pod))
+        if task.exception() is not None and current is not None and identity_of(current).uid == uid:
+            self._added(clone(current))

@@ -1,0 +1,161 @@
+"""Probes of one pod: a task for each probe of each running container; the newest findings are read by the pod's worker.
+
+A container is ready, live and started as long as nothing says otherwise: one without a startup probe has started at
+once, one without a readiness probe is ready once it has started. The other probes wait for the startup probe.
+https://kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle/#container-probes
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Literal
+
+from lightkube.models.core_v1 import Container, Probe
+
+from kubelet.pods.actions import ProbeFindings
+from kubelet.pods.backoff import utcnow
+from kubelet.pods.handlers import Handlers, Outcome, Target
+from kubelet.types import RuntimeContainer
+
+Kind = Literal["startup", "liveness", "readiness"]
+KINDS: tuple[Kind, ...] = ("startup", "liveness", "readiness")
+
+
+def probe_of(container: Container, kind: Kind) -> Probe | None:
+    probes = {
+        "startup": container.startupProbe,
+        "liveness": container.livenessProbe,
+        "readiness": container.readinessProbe,
+    }
+    return probes[kind]
+
+
+@dataclass
+class _Verdict:
+    """Counts results in a row until they are enough to change a mind."""
+
+    ok: bool | None
+    row: int = 0
+    last: bool | None = None
+
+    def count(self, outcome_ok: bool, probe: Probe) -> bool:
+        """Whether the verdict has changed."""
+        self.row = self.row + 1 if self.last is outcome_ok else 1
+        self.last = outcome_ok
+        needed = int(probe.successThreshold or 1) if outcome_ok else int(probe.failureThreshold or 3)
+        if self.row < needed or self.ok is outcome_ok:
+            return False
+        self.ok = outcome_ok
+        return True
+
+
+@dataclass
+class _Watched:
+    """One run of one container."""
+
+    container: Container
+    verdicts: dict[Kind, _Verdict]
+    startup_done: asyncio.Event
+    tasks: list[asyncio.Task[None]] = field(default_factory=list)
+
+
+class PodProbes:
+    def __init__(
+        self,
+        handlers: Handlers,
+        *,
+        changed: Callable[[], None],
+        unhealthy: Callable[[Container, str, str], None],
+    ) -> None:
+        """``changed`` is called when a verdict changes, ``unhealthy(container, kind, output)`` for each failure."""
+        self._handlers = handlers
+        self._changed = changed
+        self._unhealthy = unhealthy
+        self._watched: dict[str, _Watched] = {}
+
+    def sync(
+        self,
+        containers: Iterable[Container],
+        running: Iterable[RuntimeContainer],
+        pod_ip: str,
+        was_ready: frozenset[str] = frozenset(),
+    ) -> None:
+        """Probes what runs, and nothing else. ``was_ready``: ids of containers found ready before a restart of the
+        kubelet: they stay so until a probe says otherwise."""
+        specs = {container.name: container for container in containers}
+        wanted = {each.id: each for each in running if each.name in specs}
+        for container_id in [each for each in self._watched if each not in wanted]:
+            self._end(container_id)
+        for container_id, each in wanted.items():
+            if container_id not in self._watched:
+                self._begin(specs[each.name], each, pod_ip, container_id in was_ready)
+
+    def stop(self) -> None:
+        for container_id in list(self._watched):
+            self._end(container_id)
+
+    def findings(self) -> ProbeFindings:
+        failed: dict[str, str] = {}
+        for container_id, watched in self._watched.items():
+            for kind in ("startup", "liveness"):
+                verdict = watched.verdicts.get(kind)
+                if verdict is not None and verdict.ok is False:
+                    failed[container_id] = kind
+        started = frozenset(key for key, watched in self._watched.items() if watched.startup_done.is_set())
+        return ProbeFindings(failed, started)
+
+    def ready(self) -> frozenset[str]:
+        return frozenset(
+            key
+            for key, watched in self._watched.items()
+            if watched.startup_done.is_set()
+            and ("readiness" not in watched.verdicts or watched.verdicts["readiness"].ok is True)
+        )
+
+    def _begin(self, container: Container, running: RuntimeContainer, pod_ip: str, was_ready: bool) -> None:
+        watched = _Watched(container, {}, asyncio.Event())
+        self._watched[running.id] = watched
+        if container.startupProbe is None or was_ready:
+            watched.startup_done.set()
+        for kind in KINDS:
+            probe = probe_of(container, kind)
+            if probe is None or (kind == "startup" and watched.startup_done.is_set()):
+                continue
+            watched.verdicts[kind] = _Verdict({"readiness": was_ready, "liveness": True}.get(kind))
+            target = Target(container, running.id, pod_ip)
+            loop = self._loop(kind, probe, target, running, watched)
+            watched.tasks.append(asyncio.create_task(loop, name=f"{kind} probe of {running.id[:12]}"))
+
+    def _end(self, container_id: str) -> None:
+        for task in self._watched.pop(container_id).tasks:
+            task.cancel()
+
+    async def _loop(
+        self, kind: Kind, probe: Probe, target: Target, running: RuntimeContainer, watched: _Watched
+    ) -> None:
+        verdict, period = watched.verdicts[kind], float(probe.periodSeconds or 10)
+        if kind != "startup":
+            await watched.startup_done.wait()
+        delay = float(probe.initialDelaySeconds or 0)
+        age = (utcnow() - (running.started or running.created)).total_seconds()
+        # A container that has run for a while was adopted: not all of a node's probes at the same moment then.
+        await asyncio.sleep(delay - age if age < delay else (random.uniform(0, period) if age > period else 0))
+        while True:
+            outcome = await self._handlers.probe(probe, target)
+            if not outcome.ok:
+                self._unhealthy(target.container, kind, outcome.output)
+            if self._take(kind, verdict, outcome, probe, watched):
+                return
+            await asyncio.sleep(period)
+
+    def _take(self, kind: Kind, verdict: _Verdict, outcome: Outcome, probe: Probe, watched: _Watched) -> bool:
+        """Whether the probe has said all that it will."""
+        if not verdict.count(outcome.ok, probe):
+            return False
+        if kind == "startup" and outcome.ok:
+            watched.startup_done.set()
+        self._changed()
+        return kind == "startup" or (kind == "liveness" and not outcome.ok)

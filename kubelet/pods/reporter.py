@@ -1,0 +1,96 @@
+"""What is reported of a pod: gathers what the pure status function needs, and keeps the newest status."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from lightkube.models.core_v1 import Container, PodCondition, PodStatus
+from lightkube.resources.core_v1 import Pod
+
+from common.api.meta import clone
+from common.api.time import now
+from kubelet.pods.files import PodDirectory
+from kubelet.pods.identity import find_container, identity_of, spec_of
+from kubelet.pods.observed import PodObservation
+from kubelet.pods.status import CONDITIONS, Findings, Waiting, build_status
+from kubelet.pods.tools import Tools
+from kubelet.types import ContainerState, RuntimeContainer
+
+
+class Reporter:
+    def __init__(self, pod: Pod, tools: Tools, directory: PodDirectory) -> None:
+        self.pod = pod
+        self.status: PodStatus | None = None
+        self.pod_ips: tuple[str, ...] = ()
+        self.ready_before = _ready_ids(pod.status)
+        self._tools = tools
+        self._directory = directory
+        if pod.status is not None and pod.status.podIP:
+            self.pod_ips = (pod.status.podIP,)
+
+    async def find_ip(self) -> None:
+        """Also of a sandbox that an earlier run of the kubelet made."""
+        if spec_of(self.pod).hostNetwork:
+            self.pod_ips = self._tools.config.node_ips
+            return
+        address = await self._tools.network.pod_ip(identity_of(self.pod).uid)
+        if address:
+            self.pod_ips = (address,)
+
+    def compute(
+        self,
+        observed: PodObservation,
+        waiting: Mapping[str, Waiting],
+        ready: frozenset[str],
+        started: frozenset[str],
+        terminating: bool,
+        failure: tuple[str, str] | None,
+    ) -> PodStatus:
+        found = Findings(
+            now=now(),
+            waiting=waiting,
+            ready=ready,
+            started=started,
+            messages=self._messages(observed),
+            pod_ips=self.pod_ips,
+            host_ips=self._tools.config.node_ips,
+            terminating=terminating,
+        )
+        pod = clone(self.pod)
+        pod.status = self._base()
+        if failure is not None:
+            pod.status.phase, (pod.status.reason, pod.status.message) = "Failed", failure
+        self.status = build_status(pod, observed, found)
+        return self.status
+
+    def _base(self) -> PodStatus:
+        """The newest status of our own, with the conditions that others have set since."""
+        known = self.pod.status or PodStatus()
+        if self.status is None:
+            return clone(known)
+        base = clone(self.status)
+        own = [condition for condition in base.conditions or () if condition.type in CONDITIONS]
+        others: list[PodCondition] = [c for c in known.conditions or () if c.type not in CONDITIONS]
+        base.conditions = own + others
+        return base
+
+    def _messages(self, observed: PodObservation) -> dict[str, str]:
+        """Termination messages of what has ended, from the files that the containers had."""
+        result = {}
+        for history in observed.containers.values():
+            for ended in history[:2]:
+                container = find_container(spec_of(self.pod), ended.name)
+                if ended.state is ContainerState.EXITED and container is not None:
+                    text = self._message(container, ended)
+                    if text:
+                        result[ended.id] = text
+        return result
+
+    def _message(self, container: Container, ended: RuntimeContainer) -> str:
+        return self._directory.termination_message(container.name, ended.attempt)
+
+
+def _ready_ids(status: PodStatus | None) -> frozenset[str]:
+    """Containers that an earlier run of the kubelet had found ready."""
+    statuses = (status.containerStatuses or ()) if status else ()
+    return frozenset(each.containerID.removeprefix("docker://") for each in statuses if each.ready and each.containerID)

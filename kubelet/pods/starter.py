@@ -1,0 +1,239 @@
+"""Starting: a pod's sandbox with its network, and one container in it.
+
+Each step that fails says so in an event and in the waiting state of its container, in upstream's words, and the pod's
+worker tries again later.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TypeVar
+
+from lightkube.models.core_v1 import Container
+from lightkube.resources.core_v1 import ConfigMap, Pod, Secret
+
+from common.api.status import NotFound, StatusError
+from kubelet.images import ImageError
+from kubelet.pods.containers import Inputs, PodFiles, container_config, sandbox_config
+from kubelet.pods.environment import (
+    ConfigError,
+    PodFacts,
+    References,
+    make_environment,
+    referred,
+    service_variables,
+)
+from kubelet.pods.files import PodDirectory
+from kubelet.pods.handlers import Target
+from kubelet.pods.identity import identity_of, spec_of
+from kubelet.pods.observed import PodObservation
+from kubelet.pods.status import Waiting
+from kubelet.pods.tools import Tools
+from kubelet.types import (
+    ContainerState,
+    ImageStatus,
+    NetworkError,
+    RuntimeContainer,
+    RuntimeFailure,
+    RuntimeNotFound,
+    RuntimeUnavailable,
+)
+
+T = TypeVar("T")
+POST_START_LIMIT = 600.0
+RETRY = timedelta(seconds=10)
+
+
+class SandboxError(Exception):
+    """The sandbox could not be made; said in an event already."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A pod that is ready for its containers."""
+
+    sandbox_id: str
+    pod_ips: tuple[str, ...]
+    volumes: Mapping[str, str]
+
+
+class StartFailed(Exception):
+    """Why a container did not start, and when to try again."""
+
+    def __init__(self, waiting: Waiting, retry: timedelta = RETRY) -> None:
+        super().__init__(waiting.message or waiting.reason)
+        self.waiting = waiting
+        self.retry = retry
+
+
+class Starter:
+    def __init__(self, tools: Tools, directory: PodDirectory) -> None:
+        self._tools = tools
+        self._directory = directory
+
+    # -- the sandbox ------------------------------------------------------------------------------------------------
+
+    async def start_sandbox(self, pod: Pod, attempt: int) -> str:
+        """Gives the new sandbox's id. Raises SandboxError, RuntimeUnavailable."""
+        tools = self._tools
+        try:
+            sandbox_id = await self._run_sandbox(pod, attempt)
+        except RuntimeUnavailable:
+            raise
+        except RuntimeFailure as error:
+            raise self._sandbox_failed(pod, str(error)) from error
+        if spec_of(pod).hostNetwork:
+            return sandbox_id
+        try:
+            pid = await tools.runtime.container_pid(sandbox_id)
+            await tools.network.setup_pod(pid, identity_of(pod).uid)
+        except (NetworkError, RuntimeNotFound) as error:
+            await tools.runtime.remove_sandbox(sandbox_id)
+            message = f'failed to set up sandbox container "{sandbox_id}" network for pod'
+            raise self._sandbox_failed(pod, f'{message} "{identity_of(pod).name}": {error}') from error
+        return sandbox_id
+
+    async def _run_sandbox(self, pod: Pod, attempt: int) -> str:
+        config = sandbox_config(pod, self._tools.config, attempt)
+        try:
+            return await self._tools.runtime.run_sandbox(config)
+        except RuntimeNotFound:
+            await self._tools.images.ensure_infra(config.image)
+            return await self._tools.runtime.run_sandbox(config)
+
+    def _sandbox_failed(self, pod: Pod, why: str) -> SandboxError:
+        message = f"Failed to create pod sandbox: {why}"
+        self._tools.event(pod, "Warning", "FailedCreatePodSandBox", message)
+        return SandboxError(message)
+
+    # -- a container ------------------------------------------------------------------------------------------------
+
+    async def start(self, pod: Pod, container: Container, observed: PodObservation, prepared: Prepared) -> None:
+        """Raises StartFailed, RuntimeUnavailable."""
+        latest = observed.latest(container.name)
+        self._hold_back(pod, container, latest)
+        image = await self._image(pod, container)
+        attempt = self._attempt(pod, container, latest)
+        try:
+            inputs = await self._inputs(pod, container, image, attempt, prepared)
+            config = await asyncio.to_thread(container_config, pod, container, self._tools.config, inputs)
+        except ConfigError as error:
+            self._failed(pod, container, f"Error: {error}")
+            raise StartFailed(Waiting("CreateContainerConfigError", str(error))) from error
+        try:
+            if latest is not None and latest.state is ContainerState.CREATED:
+                await self._tools.runtime.remove_container(latest.id)  # an earlier kubelet did not come to start it
+            container_id = await self._tools.runtime.create_container(prepared.sandbox_id, config)
+        except RuntimeUnavailable:
+            raise
+        except RuntimeFailure as error:
+            self._failed(pod, container, f"Error: {error}")
+            raise StartFailed(Waiting("CreateContainerError", str(error))) from error
+        self._tools.event(pod, "Normal", "Created", f"Created container: {container.name}", container.name)
+        await self._run(pod, container, container_id)
+        await self._post_start(pod, container, container_id, prepared)
+
+    def _hold_back(self, pod: Pod, container: Container, latest: RuntimeContainer | None) -> None:
+        """CrashLoopBackOff: a container that has ended runs again after a growing wait, the first time at once."""
+        if latest is None or latest.finished is None:
+            return
+        identity, restarts = identity_of(pod), self._tools.restarts
+        key = f"{identity.uid}/{container.name}"
+        wait = restarts.remaining_since(key, latest.finished)
+        if not wait:
+            restarts.next(key, latest.finished)
+            return
+        text = f"Back-off restarting failed container {container.name} in pod {identity}"
+        self._tools.event(pod, "Warning", "BackOff", text, container.name)
+        delay = _go_seconds(restarts.delay(key))
+        message = f"back-off {delay} restarting failed container={container.name} pod={identity}"
+        raise StartFailed(Waiting("CrashLoopBackOff", message), wait)
+
+    async def _image(self, pod: Pod, container: Container) -> ImageStatus:
+        try:
+            return await self._tools.images.ensure(pod, container)
+        except ImageError as error:
+            self._failed(pod, container, f"Error: {error.reason}")
+            wait = self._tools.images.wait(pod, container.image or "") or 10.0
+            # After a failed pull the state moves on to ImagePullBackOff before the wait is over.
+            retry = min(wait, 5.0) if error.reason == "ErrImagePull" else wait
+            raise StartFailed(Waiting(error.reason, error.message), timedelta(seconds=retry)) from error
+
+    def _attempt(self, pod: Pod, container: Container, latest: RuntimeContainer | None) -> int:
+        if latest is not None:
+            return latest.attempt if latest.state is ContainerState.CREATED else latest.attempt + 1
+        status = pod.status
+        known = [*(status.initContainerStatuses or ()), *(status.containerStatuses or ())] if status else []
+        # Its containers have been removed by somebody else: the count goes on.
+        return next((each.restartCount + 1 for each in known if each.name == container.name and each.containerID), 0)
+
+    async def _inputs(
+        self, pod: Pod, container: Container, image: ImageStatus, attempt: int, prepared: Prepared
+    ) -> Inputs:
+        tools, spec, namespace = self._tools, spec_of(pod), identity_of(pod).namespace
+        facts = PodFacts(prepared.pod_ips, tools.config.node_ips, tools.config.capacity)
+        services = service_variables(
+            [*tools.services(namespace), *tools.services("default")], namespace, spec.enableServiceLinks is not False
+        )
+        env = make_environment(pod, container, facts, await self._references(container, namespace), services)
+        files = await asyncio.to_thread(self._files, pod, container, attempt, prepared)
+        return Inputs(image, attempt, env, prepared.volumes, files, tools.resolve_sub_path)
+
+    def _files(self, pod: Pod, container: Container, attempt: int, prepared: Prepared) -> PodFiles:
+        shared = self._directory.prepare(pod, prepared.pod_ips, self._tools.config)
+        termination_log = self._directory.termination_log(container.name, attempt)
+        return PodFiles(shared.hosts, shared.resolv_conf, termination_log)
+
+    async def _references(self, container: Container, namespace: str) -> References:
+        map_names, secret_names = referred([container])
+        config_maps: dict[str, ConfigMap | None] = {}
+        secrets: dict[str, Secret | None] = {}
+        try:
+            for name in map_names:
+                config_maps[name] = await _optional(self._tools.objects.config_map(namespace, name))
+            for name in secret_names:
+                secrets[name] = await _optional(self._tools.objects.secret(namespace, name))
+        except StatusError as error:
+            raise ConfigError(error.message) from error
+        return References(config_maps, secrets)
+
+    async def _run(self, pod: Pod, container: Container, container_id: str) -> None:
+        try:
+            await self._tools.runtime.start_container(container_id)
+        except RuntimeUnavailable:
+            raise
+        except RuntimeFailure as error:
+            self._failed(pod, container, f"Error: {error}")
+            raise StartFailed(Waiting("RunContainerError", str(error))) from error
+        self._tools.event(pod, "Normal", "Started", f"Started container {container.name}", container.name)
+
+    async def _post_start(self, pod: Pod, container: Container, container_id: str, prepared: Prepared) -> None:
+        handler = container.lifecycle.postStart if container.lifecycle else None
+        if handler is None:
+            return
+        target = Target(container, container_id, prepared.pod_ips[0] if prepared.pod_ips else "")
+        outcome = await self._tools.handlers.hook(handler, target, POST_START_LIMIT)
+        if outcome.ok:
+            return
+        self._tools.event(pod, "Warning", "FailedPostStartHook", "PostStartHook failed", container.name)
+        await self._tools.runtime.stop_container(container_id, 0)
+        raise StartFailed(Waiting("PostStartHookError", outcome.output))
+
+    def _failed(self, pod: Pod, container: Container, message: str) -> None:
+        self._tools.event(pod, "Warning", "Failed", message, container.name)
+
+
+async def _optional(fetch: Awaitable[T]) -> T | None:
+    try:
+        return await fetch
+    except NotFound:
+        return None
+
+
+def _go_seconds(delay: timedelta) -> str:
+    """As Go prints whole seconds: 40s, 1m20s, 5m0s."""
+    minutes, seconds = divmod(int(delay.total_seconds()), 60)
+    return f"{minutes}m{seconds}s" if minutes else f"{seconds}s"

@@ -1,0 +1,91 @@
+"""Ending: preStop hooks, SIGTERM, the grace period, SIGKILL; then the sandbox and its network.
+
+https://kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle/#pod-termination
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+from lightkube.resources.core_v1 import Pod
+
+from kubelet.pods.actions import is_sidecar
+from kubelet.pods.handlers import Target
+from kubelet.pods.identity import find_container, identity_of, spec_of
+from kubelet.pods.observed import PodObservation
+from kubelet.pods.tools import Tools
+from kubelet.types import ContainerState, RuntimeContainer
+
+# What a container keeps of its grace period however long its preStop hook took.
+MINIMUM_GRACE = 2.0
+
+
+class Terminator:
+    def __init__(self, tools: Tools) -> None:
+        self._tools = tools
+        self._hooked: set[str] = set()
+
+    async def kill_containers(self, pod: Pod, observed: PodObservation, grace: int, pod_ip: str) -> None:
+        """All at once; sidecars after the containers that they serve, the last one first."""
+        spec = spec_of(pod)
+        sidecars = [c.name for c in spec.initContainers or () if is_sidecar(c)]
+        deadline = time.monotonic() + grace
+        running = observed.running()
+        async with asyncio.TaskGroup() as group:
+            for container in running:
+                if container.name not in sidecars:
+                    group.create_task(self.kill(pod, container, grace, pod_ip))
+        for name in reversed(sidecars):
+            for container in running:
+                if container.name == name:
+                    left = max(0, round(deadline - time.monotonic()))
+                    await self.kill(pod, container, min(grace, max(int(MINIMUM_GRACE), left)), pod_ip)
+
+    async def kill(self, pod: Pod, container: RuntimeContainer, grace: int, pod_ip: str, message: str = "") -> None:
+        """Says so once, runs the hook once: it is called again when the grace period becomes shorter."""
+        began = time.monotonic()
+        if container.id not in self._hooked:
+            self._hooked.add(container.id)
+            text = message or f"Stopping container {container.name}"
+            self._tools.event(pod, "Normal", "Killing", text, container.name)
+            if grace > 0:
+                await self._pre_stop(pod, container, grace, pod_ip)
+        left = max(MINIMUM_GRACE, grace - (time.monotonic() - began)) if grace > 0 else 0
+        await self._tools.runtime.stop_container(container.id, round(left))
+
+    async def _pre_stop(self, pod: Pod, running: RuntimeContainer, grace: int, pod_ip: str) -> None:
+        container = find_container(spec_of(pod), running.name)
+        handler = container.lifecycle.preStop if container is not None and container.lifecycle else None
+        if container is None or handler is None:
+            return
+        try:
+            async with asyncio.timeout(grace):
+                outcome = await self._tools.handlers.hook(handler, Target(container, running.id, pod_ip), grace)
+        except TimeoutError:
+            return  # upstream: the grace period is over, the container ends
+        if not outcome.ok:
+            self._tools.event(pod, "Warning", "FailedPreStopHook", "PreStopHook failed", container.name)
+
+    async def stop_sandboxes(self, pod: Pod, observed: PodObservation) -> None:
+        for sandbox in observed.sandboxes:
+            if sandbox.running:
+                await self._tools.runtime.stop_sandbox(sandbox.id)
+        if not spec_of(pod).hostNetwork:
+            await self._tools.network.teardown_pod(identity_of(pod).uid)
+
+    async def remove_all(self, observed: PodObservation) -> None:
+        """Removes what has ended, containers before their sandboxes."""
+        for container in observed.all_containers():
+            await self._tools.runtime.remove_container(container.id)
+            self._hooked.discard(container.id)
+        for sandbox in observed.sandboxes:
+            await self._tools.runtime.remove_sandbox(sandbox.id)
+
+
+def superseded(observed: PodObservation) -> list[RuntimeContainer]:
+    """Ended containers that nobody asks about any more: all but the newest and the one before it, by name; and
+    sandboxes that have been replaced."""
+    old = [each for history in observed.containers.values() for each in history[2:]]
+    dead = [each for each in old if each.state in (ContainerState.EXITED, ContainerState.CREATED)]
+    return dead + [sandbox for sandbox in observed.sandboxes[1:] if not sandbox.running]

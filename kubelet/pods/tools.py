@@ -1,0 +1,42 @@
+"""What every pod's worker works with; one value for the whole kubelet."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+from lightkube.resources.core_v1 import Pod, Service
+
+from common.client import Client
+from kubelet.images import ImageManager, Recorder
+from kubelet.pods.backoff import Backoff
+from kubelet.pods.handlers import Handlers
+from kubelet.pods.identity import field_path, spec_of
+from kubelet.types import KubeletConfig, Network, ObjectSource, Runtime, Volumes
+
+
+@dataclass(frozen=True)
+class Tools:
+    config: KubeletConfig
+    client: Client
+    runtime: Runtime
+    network: Network
+    volumes: Volumes
+    objects: ObjectSource
+    images: ImageManager
+    recorder: Recorder
+    handlers: Handlers
+    services: Callable[[str], Iterable[Service]]
+    """The services of a namespace, as far as they are known."""
+    resolve_sub_path: Callable[[str, str], str]
+    restarts: Backoff
+    starts: asyncio.Semaphore
+    """How many pods may be starting at once: beyond it Docker gets slower, not faster."""
+
+    def event(
+        self, pod: Pod, type_: Literal["Normal", "Warning"], reason: str, message: str, container: str | None = None
+    ) -> None:
+        path = field_path(spec_of(pod), container) if container is not None else None
+        self.recorder.event(pod, type_, reason, message, field_path=path)

@@ -1,0 +1,372 @@
+"""One task owns one pod: it alone starts and ends the pod's containers and says what its status is.
+
+The API's watch, Docker's events and the probes only wake it. Every round looks at what is there, computes what should
+be done (a pure function), does it, and reports. Nothing that matters is remembered between rounds but back-off and
+probes, so a kubelet that is restarted adopts what runs. A deletion interrupts whatever the worker waits for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine
+from datetime import timedelta
+from typing import Any
+
+from lightkube.models.core_v1 import PodStatus
+from lightkube.resources.core_v1 import Pod
+
+from common.api.meta import clone, is_deleting
+from common.api.time import now
+from kubelet.pods.actions import Actions, compute_actions, first_starts
+from kubelet.pods.files import PodDirectory
+from kubelet.pods.identity import all_containers, find_container, grace_period, identity_of, spec_of
+from kubelet.pods.observed import PodObservation, observe
+from kubelet.pods.probes import PodProbes
+from kubelet.pods.reporter import Reporter
+from kubelet.pods.starter import Prepared, SandboxError, Starter, StartFailed
+from kubelet.pods.status import Waiting
+from kubelet.pods.terminator import Terminator, superseded
+from kubelet.pods.tools import Tools
+from kubelet.pods.writer import StatusWriter, until_done
+from kubelet.types import NetworkError, RuntimeFailure, RuntimeUnavailable, VolumeError
+
+log = logging.getLogger(__name__)
+
+FIRST_RETRY, MAX_RETRY = 1.0, 60.0
+TERMINAL = ("Succeeded", "Failed")
+
+
+class PodWorker:
+    def __init__(self, pod: Pod, tools: Tools, *, rejection: tuple[str, str] | None = None) -> None:
+        """``rejection``: reason and message of why the node does not take the pod."""
+        self.pod = pod
+        self.identity = identity_of(pod)
+        self.observed = PodObservation()
+        self.gone = False
+        self._tools = tools
+        self._rejection = rejection
+        self._directory = PodDirectory(tools.config.root_dir, self.identity.uid)
+        self._starter = Starter(tools, self._directory)
+        self._terminator = Terminator(tools)
+        self._writer = StatusWriter(tools.client, self.identity, pod.status)
+        self._probes = PodProbes(tools.handlers, changed=self.wake, unhealthy=self._unhealthy)
+        self._reporter = Reporter(pod, tools, self._directory)
+        self._waiting: dict[str, Waiting] = {}
+        self._wake = asyncio.Event()
+        self._ending = asyncio.Event()
+        self._failures = 0
+        self._cleaned = False
+        if is_deleting(pod):
+            self._ending.set()
+
+    # -- what others tell it ----------------------------------------------------------------------------------------
+
+    @property
+    def status(self) -> PodStatus | None:
+        return self._reporter.status
+
+    def wake(self) -> None:
+        self._wake.set()
+
+    def update(self, pod: Pod) -> None:
+        """A newer version from the API server."""
+        relevant = pod.spec != self.pod.spec or grace_changed(pod, self.pod)
+        self.pod = pod
+        self._reporter.pod = pod
+        if is_deleting(pod):
+            self._ending.set()
+        if relevant:
+            self.wake()
+
+    def removed(self, pod: Pod) -> None:
+        """The API server has no such pod any more: it was deleted with force, or while nobody watched."""
+        self.pod = self._reporter.pod = pod
+        self.gone = self._writer.gone = True
+        self._ending.set()
+        self.wake()
+
+    # -- the task ---------------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Until the pod is no more."""
+        writer = asyncio.create_task(self._writer.run(), name=f"status of {self.identity}")
+        try:
+            while not self._ending.is_set():
+                self._wake.clear()
+                delay = await self._interruptible(self._round())
+                await self._idle(delay)
+            await self._terminate()
+        finally:
+            self._probes.stop()
+            writer.cancel()
+            self._tools.restarts.forget(f"{self.identity.uid}/")
+            self._tools.images.forget(self.pod)
+
+    async def _interruptible(self, step: Coroutine[Any, Any, float | None]) -> float | None:
+        """Runs a step; a deletion ends it in the middle."""
+        task = asyncio.create_task(step)
+        ending = asyncio.ensure_future(self._ending.wait())
+        try:
+            await asyncio.wait({task, ending}, return_when=asyncio.FIRST_COMPLETED)
+            return await task if task.done() else None
+        finally:
+            for each in (task, ending):
+                each.cancel()
+            await asyncio.gather(task, ending, return_exceptions=True)
+
+    async def _idle(self, delay: float | None) -> None:
+        if self._ending.is_set():
+            return
+        try:
+            async with asyncio.timeout(delay):
+                await self._wake.wait()
+        except TimeoutError:
+            pass
+
+    async def _round(self) -> float | None:
+        """One look and what follows from it; seconds until the next is due, None when only an event can change it."""
+        try:
+            delay = await self._sync()
+            self._failures = 0
+            return delay
+        except RuntimeUnavailable as error:
+            log.warning("pod %s: %s", self.identity, error)
+        except (SandboxError, VolumeError, NetworkError) as error:
+            log.warning("pod %s: %s", self.identity, error)
+            if isinstance(error, VolumeError):
+                self._tools.event(self.pod, "Warning", "FailedMount", str(error))
+        except RuntimeFailure as error:
+            log.warning("pod %s: %s", self.identity, error)
+            self._tools.event(self.pod, "Warning", "FailedSync", f"error determining status: {error}")
+        except Exception:
+            log.exception("pod %s: round failed", self.identity)
+        self._failures += 1
+        return min(FIRST_RETRY * 2.0 ** (self._failures - 1), MAX_RETRY)
+
+    async def _sync(self) -> float | None:
+        self.observed = await self._observe()
+        if self._rejection is not None and not self.observed.sandboxes:
+            self._report(failure=self._rejection)
+            return None
+        deadline = self._deadline()
+        if self._finished() or deadline == 0:
+            failure = ("DeadlineExceeded", "Pod was active on the node longer than the specified deadline")
+            await self._finish(failure if deadline == 0 and not self._finished() else None)
+            return None
+        self._probe()
+        actions = compute_actions(spec_of(self.pod), self.observed, self._probes.findings())
+        if actions.kill_pod and not actions.create_sandbox:
+            await self._finish(None)
+            return None
+        if self.status is None:
+            self._report()
+        retry = await self._apply(actions)
+        if actions.create_sandbox or actions.start or actions.kill:
+            self.observed = await self._observe()
+            self._probe()
+        self._report()
+        await self._remove_superseded()
+        return min((each for each in (retry, deadline) if each is not None), default=None)
+
+    async def _observe(self) -> PodObservation:
+        return observe(await self._tools.runtime.list_containers(self.identity.uid))
+
+    # -- starting ---------------------------------------------------------------------------------------------------
+
+    async def _apply(self, actions: Actions) -> float | None:
+        """Does what has to be done; seconds until a container that could not start may be tried again."""
+        grace = int(spec_of(self.pod).terminationGracePeriodSeconds or 30)
+        for kill in actions.kill:
+            await self._terminator.kill(self.pod, kill.container, grace, self._pod_ip(), kill.message)
+        if actions.kill:
+            self.wake()  # what was ended is started again in a round that sees how it ended
+        if not (actions.create_sandbox or actions.start):
+            return None
+        async with self._tools.starts:
+            prepared = await self._prepare(actions)
+            starts = actions.start or first_starts(spec_of(self.pod), self.observed)
+            return await self._start_all(starts, prepared)
+
+    async def _prepare(self, actions: Actions) -> Prepared:
+        volumes = asyncio.ensure_future(self._tools.volumes.mount(self.pod))
+        try:
+            sandbox_id = actions.sandbox_id
+            if actions.create_sandbox:
+                await self._replace_sandbox(actions)
+                sandbox_id = await self._starter.start_sandbox(self.pod, actions.attempt)
+            await self._reporter.find_ip()
+            return Prepared(sandbox_id, self._reporter.pod_ips, await volumes)
+        finally:
+            if not volumes.done():
+                volumes.cancel()
+            await asyncio.gather(volumes, return_exceptions=True)
+
+    async def _replace_sandbox(self, actions: Actions) -> None:
+        if not self.observed.sandboxes:
+            return
+        message = "Pod sandbox changed, it will be killed and re-created."
+        self._tools.event(self.pod, "Normal", "SandboxChanged", message)
+        self._probes.stop()
+        grace = int(spec_of(self.pod).terminationGracePeriodSeconds or 30)
+        await self._terminator.kill_containers(self.pod, self.observed, grace, self._pod_ip())
+        await self._terminator.stop_sandboxes(self.pod, self.observed)
+        self.observed = await self._observe()
+
+    async def _start_all(self, names: tuple[str, ...], prepared: Prepared) -> float | None:
+        retries: list[timedelta] = []
+        for name in names:
+            container = find_container(spec_of(self.pod), name)
+            if container is None:
+                continue
+            try:
+                await self._starter.start(self.pod, container, self.observed, prepared)
+                self._waiting.pop(name, None)
+            except StartFailed as failed:
+                self._waiting[name] = failed.waiting
+                retries.append(failed.retry)
+        return min(retry.total_seconds() for retry in retries) + 0.05 if retries else None
+
+    async def _remove_superseded(self) -> None:
+        for container in superseded(self.observed):
+            await self._tools.runtime.remove_container(container.id)
+            if not container.is_sandbox:
+                await asyncio.to_thread(self._directory.remove_termination_log, container.name, container.attempt)
+
+    # -- probes and status ------------------------------------------------------------------------------------------
+
+    def _probe(self) -> None:
+        sandbox = self.observed.sandbox
+        running = self.observed.running() if sandbox is not None and sandbox.running else []
+        containers = list(all_containers(spec_of(self.pod)))
+        self._probes.sync(containers, running, self._pod_ip(), self._reporter.ready_before)
+
+    def _unhealthy(self, container: Any, kind: str, output: str) -> None:
+        message = f"{kind.capitalize()} probe failed: {output}"
+        self._tools.event(self.pod, "Warning", "Unhealthy", message, container.name)
+
+    def _pod_ip(self) -> str:
+        return self._reporter.pod_ips[0] if self._reporter.pod_ips else ""
+
+    def _report(self, *, terminating: bool = False, failure: tuple[str, str] | None = None) -> None:
+        findings = self._probes.findings()
+        status = self._reporter.compute(
+            self.observed, self._waiting, self._probes.ready(), findings.started, terminating, failure
+        )
+        self._writer.set(status)
+
+    def _deadline(self) -> float | None:
+        """Seconds that activeDeadlineSeconds leaves; 0 when it has passed."""
+        limit = spec_of(self.pod).activeDeadlineSeconds
+        start = self.status.startTime if self.status else None
+        if limit is None or start is None:
+            return None if limit is None else float(limit)
+        return max(0.0, (start + timedelta(seconds=limit) - now()).total_seconds())
+
+    # -- ending -----------------------------------------------------------------------------------------------------
+
+    def _finished(self) -> bool:
+        known = self.status or self.pod.status
+        return known is not None and known.phase in TERMINAL
+
+    async def _finish(self, failure: tuple[str, str] | None) -> None:
+        """The pod has done what it will do: what still runs ends, the object and its containers' logs stay."""
+        if failure is not None:
+            self._tools.event(self.pod, "Warning", failure[0], failure[1])
+        if self._cleaned:
+            return
+        self._probes.stop()
+        await self._reporter.find_ip()
+        if failure is None:
+            self._report()  # how it ended, before what is left of it is taken down
+        await self._end_everything(grace_period(self.pod))
+        self._report(failure=failure)
+        await self._tools.volumes.unmount(self.identity.uid)
+        self._cleaned = True
+
+    async def _end_everything(self, grace: int) -> None:
+        self.observed = await self._observe()
+        await self._terminator.kill_containers(self.pod, self.observed, grace, self._pod_ip())
+        await self._terminator.stop_sandboxes(self.pod, self.observed)
+        self.observed = await self._observe()
+
+    async def _terminate(self) -> None:
+        """A deleted pod: end it, say how it ended, take it down, and only then let its object go."""
+        self._probes.stop()
+        await self._repeated(self._end_within_grace)
+        if not self.gone and self.status is not None:
+            self._report(terminating=True)
+            await self._interrupted_by_removal(self._writer.flushed())
+        await self._repeated(self._take_down)
+        if not self.gone:
+            await self._interrupted_by_removal(until_done(self._delete_object, f"deletion of pod {self.identity}"))
+
+    async def _end_within_grace(self) -> None:
+        """Starts anew with less time when the grace period is shortened meanwhile."""
+        while True:
+            self._wake.clear()
+            grace = grace_period(self.pod)
+            killing = asyncio.ensure_future(self._end_everything(grace))
+            waking = asyncio.ensure_future(self._wake.wait())
+            try:
+                while not killing.done():
+                    await asyncio.wait({killing, waking}, return_when=asyncio.FIRST_COMPLETED)
+                    if grace_period(self.pod) < grace:
+                        break
+                    if waking.done() and not killing.done():
+                        self._wake.clear()
+                        waking = asyncio.ensure_future(self._wake.wait())
+                if killing.done():
+                    return killing.result()
+            finally:
+                for each in (killing, waking):
+                    each.cancel()
+                await asyncio.gather(killing, waking, return_exceptions=True)
+
+    async def _take_down(self) -> None:
+        await self._tools.volumes.unmount(self.identity.uid)
+        await self._terminator.remove_all(self.observed)
+        await asyncio.to_thread(self._directory.remove)
+
+    async def _delete_object(self) -> None:
+        await self._tools.client.delete(
+            Pod, self.identity.name, self.identity.namespace, grace_period_seconds=0, uid=self.identity.uid
+        )
+
+    async def _interrupted_by_removal(self, step: Coroutine[Any, Any, None]) -> None:
+        """Waits for a step, but no longer once the API server has no such pod."""
+        task = asyncio.ensure_future(step)
+        try:
+            while not task.done() and not self.gone:
+                self._wake.clear()
+                waking = asyncio.ensure_future(self._wake.wait())
+                await asyncio.wait({task, waking}, return_when=asyncio.FIRST_COMPLETED)
+                waking.cancel()
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    async def _repeated(self, step: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Until it succeeds: a pod is not forgotten because Docker was away for a while."""
+        delay = FIRST_RETRY
+        while True:
+            try:
+                return await step()
+            except (RuntimeFailure, NetworkError, VolumeError, ExceptionGroup) as error:
+                log.warning("pod %s cannot be taken down yet: %s", self.identity, error)
+                self._tools.event(self.pod, "Warning", "FailedKillPod", f"error killing pod: {error}")
+            await asyncio.sleep(delay)
+            delay = min(delay * 2, MAX_RETRY)
+
+
+def grace_changed(new: Pod, old: Pod) -> bool:
+    return is_deleting(new) != is_deleting(old) or grace_period(new) != grace_period(old)
+
+
+def newest(pod: Pod, status: PodStatus | None) -> Pod:
+    """The pod as this node knows it."""
+    if status is None:
+        return pod
+    copy = clone(pod)
+    copy.status = status
+    return copy
