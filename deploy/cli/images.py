@@ -42,6 +42,7 @@ class Image:
     arguments: dict[str, str] = field(default_factory=dict)
 
 
+_PYTHON = ("requirements.lock", "pyproject.toml", "deploy/images/describe", "common")
 _SAMPLES = "deploy/images/samples.Dockerfile"
 CLUSTER = (
     Image("coxswain/pause:latest", "pause"),
@@ -50,9 +51,9 @@ CLUSTER = (
     Image(
         "coxswain/control-plane:latest",
         "control-plane",
-        ("requirements.lock", "common", "deploy/*.py", "apiserver", "controller_manager", "scheduler"),
+        (*_PYTHON, "deploy/*.py", "apiserver", "controller_manager", "scheduler"),
     ),
-    Image("coxswain/node:latest", "node", ("requirements.lock", "common", "kubelet", "proxy", "deploy/node")),
+    Image("coxswain/node:latest", "node", (*_PYTHON, "kubelet", "proxy", "deploy/node")),
 )
 SAMPLES = (
     Image("busybox:1.35", "busybox", (), _SAMPLES),
