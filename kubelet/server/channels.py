@@ -7,7 +7,6 @@ stdin reaches the process (KEP-4006). In the base64 variant the number is a digi
 from __future__ import annotations
 
 import base64
-import binascii
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -45,11 +44,11 @@ def negotiate(offered: Iterable[str]) -> str | None:
 def decode(message: bytes | str, protocol: str) -> Frame:
     if protocol == V4_BASE64:
         text = message if isinstance(message, str) else message.decode("ascii", "replace")
-        if not text[:1].isdigit():
+        if text[:1] not in tuple("0123456789"):
             raise ProtocolError("a message must start with its channel")
         try:
             return Frame(int(text[0]), base64.b64decode(text[1:], validate=True))
-        except binascii.Error as error:
+        except ValueError as error:
             raise ProtocolError(f"not base64: {error}") from error
     data = message.encode() if isinstance(message, str) else message
     if not data:
@@ -73,6 +72,11 @@ def parse_resize(data: bytes) -> Resize:
     if not (0 <= width < 1 << 16 and 0 <= height < 1 << 16):
         raise ProtocolError("not a terminal size")
     return Resize(width, height)
+
+
+def closes_stdin(frame: Frame) -> bool:
+    """v5: channel 255 names the channel that the client will write no more to."""
+    return frame.channel == CLOSE and frame.data[:1] == bytes((STDIN,))
 
 
 def success() -> bytes:

@@ -9,14 +9,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from common.api.time import to_rfc3339
-from kubelet.node.machine import FileSystem, Machine, file_system, meminfo
+from kubelet.node.machine import FileSystem, file_system, meminfo
 from kubelet.types import ContainerStats, Runtime, RuntimeContainer, RuntimeFailure
 
 log = logging.getLogger("kubelet.server")
@@ -36,11 +36,10 @@ class Sample:
 class StatsCollector:
     """Samples of this node's running containers."""
 
-    def __init__(self, runtime: Runtime, node_name: str, root_dir: Path, machine: Callable[[], Machine]) -> None:
+    def __init__(self, runtime: Runtime, node_name: str, root_dir: Path) -> None:
         self._runtime = runtime
         self._node_name = node_name
         self._root_dir = root_dir
-        self._machine = machine
         self._started = datetime.now(UTC)
         self._lock = asyncio.Lock()
         self._samples: dict[str, Sample] = {}

@@ -95,10 +95,9 @@ async def _input(websocket: WebSocket, session: ExecSession, protocol: str) -> N
         elif frame.channel == channels.RESIZE:
             size = channels.parse_resize(frame.data)
             await session.resize(size.width, size.height)
-        elif frame.channel == channels.CLOSE and protocol == channels.V5:
-            if frame.data[:1] == bytes((channels.STDIN,)) and stdin_open:
-                stdin_open = False
-                await session.close_stdin()
+        elif stdin_open and protocol == channels.V5 and channels.closes_stdin(frame):
+            stdin_open = False
+            await session.close_stdin()
 
 
 async def _write(session: ExecSession, data: bytes) -> bool:

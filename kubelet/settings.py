@@ -1,0 +1,161 @@
+"""The kubelet's flags: upstream's names and defaults (https://kubernetes.io/docs/reference/command-line-tools-reference/kubelet/).
+
+``--cluster-cidr`` and ``--bridge`` are the only ones that upstream's kubelet has not: they belong to the pod network,
+which upstream leaves to a CNI plugin.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+from pathlib import Path
+
+from lightkube.models.core_v1 import Taint
+from pydantic import Field, field_validator
+
+from common.api import names
+from common.api.quantity import parse_bytes, parse_cpu_milli
+from common.process import ProcessSettings
+from kubelet.node.machine import outward_address
+from kubelet.node.thresholds import DEFAULT_EVICTION_HARD, parse_thresholds
+
+_EFFECTS = ("NoSchedule", "PreferNoSchedule", "NoExecute")
+
+
+class KubeletSettings(ProcessSettings):
+    kubeconfig: str | None = None
+    hostname_override: str = ""
+    """The node's name; default: the machine's host name."""
+    node_ip: str = ""
+    """The node's address; default: that of the interface with the default route."""
+    node_labels: str = ""
+    """Labels set when the node registers: ``a=b,c=d``."""
+    register_node: bool = True
+    register_with_taints: str = ""
+    """Taints set when the node registers: ``key=value:effect,…``."""
+    root_dir: str = "/var/lib/kubelet"
+    pod_log_dir: str = "/var/log/pods"
+    pod_infra_container_image: str = "cox/pause:3.10"
+    container_runtime_endpoint: str = "unix:///var/run/docker.sock"
+    cgroup_root: str = ""
+    """The cgroup that holds all pods."""
+    cluster_dns: str = ""
+    cluster_domain: str = "cluster.local"
+    resolv_conf: str = "/etc/resolv.conf"
+    address: str = "0.0.0.0"
+    port: int = Field(default=10250, ge=1, le=65535)
+    max_pods: int = Field(default=110, ge=1)
+    max_parallel_image_pulls: int = Field(default=4, ge=1)
+    serialize_image_pulls: bool = False
+    eviction_hard: str = DEFAULT_EVICTION_HARD
+    system_reserved: str = ""
+    """Held back from pods: ``cpu=500m,memory=1Gi,ephemeral-storage=1Gi``."""
+    pod_cidr: str = ""
+    """The pod subnet when no control plane gives one; the Node's spec.podCIDR goes before it."""
+    cluster_cidr: str = "10.244.0.0/16"
+    """All pod subnets: traffic that leaves it is masqueraded."""
+    bridge: str = "cox0"
+
+    @field_validator("node_labels")
+    @classmethod
+    def _labels(cls, value: str) -> str:
+        parse_labels(value)
+        return value
+
+    @field_validator("register_with_taints")
+    @classmethod
+    def _taints(cls, value: str) -> str:
+        parse_taints(value)
+        return value
+
+    @field_validator("eviction_hard")
+    @classmethod
+    def _thresholds(cls, value: str) -> str:
+        parse_thresholds(value)
+        return value
+
+    @field_validator("system_reserved")
+    @classmethod
+    def _reserved(cls, value: str) -> str:
+        parse_reserved(value)
+        return value
+
+    @field_validator("node_ip", "cluster_dns")
+    @classmethod
+    def _addresses(cls, value: str) -> str:
+        for address in split(value):
+            ipaddress.ip_address(address)
+        return value
+
+    @field_validator("pod_cidr", "cluster_cidr")
+    @classmethod
+    def _subnet(cls, value: str) -> str:
+        if value:
+            ipaddress.IPv4Network(value)
+        return value
+
+    @field_validator("hostname_override")
+    @classmethod
+    def _name(cls, value: str) -> str:
+        problems = names.is_dns1123_subdomain(value) if value else []
+        if problems:
+            raise ValueError("; ".join(problems))
+        return value
+
+    @property
+    def node_name(self) -> str:
+        return self.hostname_override or socket.gethostname().strip().lower()
+
+    @property
+    def root(self) -> Path:
+        return Path(self.root_dir)
+
+    def node_addresses(self) -> tuple[str, ...]:
+        """Raises ValueError when the machine has no address to be reached at."""
+        given = split(self.node_ip)
+        found = given or [address for address in (outward_address(),) if address]
+        if not found:
+            raise ValueError("--node-ip is required: the machine has no default route to tell its address by")
+        return tuple(found)
+
+
+def split(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def parse_labels(text: str) -> dict[str, str]:
+    """``a=b,c=d``. Raises ValueError."""
+    labels = {}
+    for part in split(text):
+        key, _, value = part.partition("=")
+        problems = names.is_qualified_name(key) + names.is_label_value(value)
+        if problems:
+            raise ValueError(f"{part}: {'; '.join(problems)}")
+        labels[key] = value
+    return labels
+
+
+def parse_taints(text: str) -> list[Taint]:
+    """``key=value:effect`` or ``key:effect``. Raises ValueError."""
+    taints = []
+    for part in split(text):
+        spec, _, effect = part.rpartition(":")
+        key, _, value = spec.partition("=")
+        if effect not in _EFFECTS:
+            raise ValueError(f"invalid taint spec: {part}, the effect must be one of {', '.join(_EFFECTS)}")
+        problems = names.is_qualified_name(key) + names.is_label_value(value)
+        if problems:
+            raise ValueError(f"invalid taint spec: {part}, {'; '.join(problems)}")
+        taints.append(Taint(effect=effect, key=key, value=value or None))
+    return taints
+
+
+def parse_reserved(text: str) -> dict[str, int]:
+    """``cpu=500m,memory=1Gi``: cpu in milli, the rest in bytes. Raises ValueError."""
+    reserved = {}
+    for part in split(text):
+        name, _, amount = part.partition("=")
+        if name not in ("cpu", "memory", "ephemeral-storage"):
+            raise ValueError(f"cannot reserve {name!r} resource")
+        reserved[name] = parse_cpu_milli(amount) if name == "cpu" else parse_bytes(amount)
+    return reserved

@@ -1,0 +1,324 @@
+"""The kubelet's routes over a runtime that lives in this file: who may, what is answered, how streams end."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from lightkube.models.core_v1 import Container, PodSpec
+from lightkube.models.meta_v1 import ObjectMeta
+from lightkube.resources.core_v1 import Pod
+from starlette.testclient import TestClient, WebSocketDenialResponse
+
+from common.api.status import BadRequest, NotFound
+from common.serving import PeerIdentity
+from kubelet.server.app import KubeletServer
+from kubelet.server.logs import parse_options
+from kubelet.server.stats import StatsCollector, busy_nanoseconds, nano_cores
+from kubelet.types import ContainerState, ContainerStats, RuntimeContainer, RuntimeFailure, RuntimeNotFound
+
+API_SERVER = PeerIdentity("kube-apiserver-kubelet-client", ())
+EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+@dataclass
+class FakeSession:
+    """Echoes its stdin to stdout, then one line to stderr, then ends with ``code``."""
+
+    code: int = 0
+    stdin: bool = False
+    received: asyncio.Queue[bytes] = field(default_factory=lambda: asyncio.Queue(8))
+    sizes: list[tuple[int, int]] = field(default_factory=list)
+    closed: bool = False
+    fail: Exception | None = None
+
+    async def frames(self) -> AsyncIterator[tuple[str, bytes]]:
+        if self.fail:
+            raise self.fail
+        while self.stdin and (data := await self.received.get()):
+            yield "stdout", data
+        yield "stderr", b"done\n"
+
+    async def write(self, data: bytes) -> None:
+        await self.received.put(data)
+
+    async def close_stdin(self) -> None:
+        await self.received.put(b"")
+
+    async def resize(self, width: int, height: int) -> None:
+        self.sizes.append((width, height))
+
+    async def exit_code(self) -> int:
+        return self.code
+
+    async def close(self) -> None:
+        self.closed = True
+
+
+class FakeRuntime:
+    def __init__(self, session: FakeSession) -> None:
+        self.session = session
+        self.asked: dict[str, Any] = {}
+
+    async def exec(self, container_id: str, command: Sequence[str], *, tty: bool = False, stdin: bool = False) -> Any:
+        self.asked = {"id": container_id, "command": command, "tty": tty, "stdin": stdin}
+        self.session.stdin = stdin
+        return self.session
+
+    async def attach(self, container_id: str, *, tty: bool = False, stdin: bool = False) -> Any:
+        self.asked = {"id": container_id, "tty": tty, "stdin": stdin}
+        self.session.stdin = stdin
+        return self.session
+
+    async def logs(self, container_id: str, **options: Any) -> AsyncIterator[tuple[str, bytes]]:
+        self.asked = {"id": container_id, **options}
+        yield "stdout", b"one\n"
+        yield "stderr", b"two\n"
+
+    async def list_containers(self, pod_uid: str | None = None) -> list[RuntimeContainer]:
+        return [_container("POD", 1), _container("app", 2), _container("gone", 3, ContainerState.EXITED)]
+
+    async def stats(self, container_id: str) -> ContainerStats:
+        number = int(container_id)
+        return ContainerStats(container_id, EPOCH, number * 100, number * 10, number * 5, number, 1)
+
+
+def _container(name: str, number: int, state: ContainerState = ContainerState.RUNNING) -> RuntimeContainer:
+    return RuntimeContainer(str(number), name, "web", "default", "uid-1", 0, state, "img", "sha", {}, EPOCH)
+
+
+class FakePods:
+    pod = Pod(
+        metadata=ObjectMeta(name="web", namespace="default", uid="uid-1"),
+        spec=PodSpec(containers=[Container(name="app", image="img", tty=True, stdin=True)]),
+    )
+
+    def pods(self) -> list[Pod]:
+        return [self.pod]
+
+    def get_pod(self, namespace: str, name: str, uid: str | None = None) -> Pod | None:
+        return self.pod if name == "web" else None
+
+    def container_id_for_logs(self, namespace: str, name: str, container: str, previous: bool) -> str:
+        if container == "waiting":
+            raise BadRequest('container "waiting" in pod "web" is waiting to start: ContainerCreating')
+        return "previous" if previous else "current"
+
+    def running_container_id(self, namespace: str, name: str, uid: str | None, container: str) -> str:
+        if name != "web":
+            raise NotFound(f'pod "{name}" not found')
+        return "current"
+
+
+@pytest.fixture
+def session() -> FakeSession:
+    return FakeSession()
+
+
+@pytest.fixture
+def runtime(session: FakeSession) -> FakeRuntime:
+    return FakeRuntime(session)
+
+
+def client_as(runtime: FakeRuntime, peer: PeerIdentity | None, healthy: bool = True) -> TestClient:
+    async def check() -> None:
+        if not healthy:
+            raise RuntimeFailure("container runtime is down")
+
+    stats = StatsCollector(runtime, "node-1", Path("/"))  # type: ignore[arg-type]
+    app = KubeletServer(FakePods(), runtime, stats, check).app()  # type: ignore[arg-type]
+
+    async def with_peer(scope: Any, receive: Any, send: Any) -> None:
+        scope.setdefault("state", {})["peer"] = peer
+        await app(scope, receive, send)
+
+    return TestClient(with_peer)
+
+
+@pytest.fixture
+def client(runtime: FakeRuntime) -> TestClient:
+    return client_as(runtime, API_SERVER)
+
+
+LOGS = "/containerLogs/default/web/app"
+EXEC = "/exec/default/web/app"
+
+
+def test_only_the_api_server_and_administrators_come_in(runtime: FakeRuntime) -> None:
+    assert client_as(runtime, None).get(LOGS).status_code == 401
+    node = client_as(runtime, PeerIdentity("system:node:other", ("system:nodes",))).get(LOGS)
+    assert node.status_code == 403
+    assert node.text == "Forbidden (user=system:node:other, verb=get, resource=nodes, subresource=proxy)"
+    assert client_as(runtime, PeerIdentity("kubernetes-admin", ("system:masters",))).get(LOGS).status_code == 200
+    assert client_as(runtime, None).get("/healthz").status_code == 200
+
+
+@pytest.mark.parametrize(("peer", "code"), [(None, 401), (PeerIdentity("someone", ()), 403)])
+def test_exec_is_refused_before_the_upgrade(runtime: FakeRuntime, peer: PeerIdentity | None, code: int) -> None:
+    with pytest.raises(WebSocketDenialResponse) as refused:
+        with client_as(runtime, peer).websocket_connect(EXEC, subprotocols=["v5.channel.k8s.io"]):
+            pass
+    assert refused.value.status_code == code
+    assert runtime.asked == {}
+
+
+def test_healthz_tells_what_is_wrong(runtime: FakeRuntime) -> None:
+    answer = client_as(runtime, None, healthy=False).get("/healthz")
+    assert (answer.status_code, answer.text) == (500, "healthz check failed: container runtime is down")
+
+
+def test_logs_stream_both_outputs_with_the_options_asked(client: TestClient, runtime: FakeRuntime) -> None:
+    answer = client.get(LOGS + "?follow=true&tailLines=5&timestamps=true&limitBytes=100&sinceTime=2026-01-01T00:00:00Z")
+    assert answer.text == "one\ntwo\n"
+    assert answer.headers["content-type"].startswith("text/plain")
+    assert runtime.asked == {
+        "id": "current",
+        "follow": True,
+        "tail": 5,
+        "since": EPOCH,
+        "timestamps": True,
+        "limit_bytes": 100,
+    }
+
+
+def test_logs_of_the_previous_container(client: TestClient, runtime: FakeRuntime) -> None:
+    assert client.get(LOGS + "?previous=true").status_code == 200
+    assert runtime.asked["id"] == "previous"
+
+
+def test_logs_of_a_container_that_waits(client: TestClient) -> None:
+    answer = client.get("/containerLogs/default/web/waiting")
+    assert answer.status_code == 400
+    assert answer.text == 'container "waiting" in pod "web" is waiting to start: ContainerCreating'
+
+
+@pytest.mark.parametrize("query", ["tailLines=x", "tailLines=-1", "limitBytes=0", "sinceSeconds=0", "sinceTime=noon"])
+def test_bad_log_options_are_refused(client: TestClient, query: str) -> None:
+    answer = client.get(f"{LOGS}?{query}")
+    assert answer.status_code == 400
+    assert query.split("=")[0] in answer.text
+
+
+def test_since_seconds_counts_from_now() -> None:
+    since = parse_options({"sinceSeconds": "60"}).since
+    assert since is not None and timedelta(seconds=55) < datetime.now(UTC) - since < timedelta(seconds=65)
+
+
+def test_exec_echoes_and_tells_the_exit_code(client: TestClient, runtime: FakeRuntime, session: FakeSession) -> None:
+    session.code = 3
+    url = EXEC + "?command=sh&command=-c&command=exit+3&input=1&output=1&error=1&tty=0"
+    with client.websocket_connect(url, subprotocols=["v5.channel.k8s.io", "v4.channel.k8s.io"]) as stream:
+        assert stream.accepted_subprotocol == "v5.channel.k8s.io"
+        stream.send_bytes(b"\x04" + b'{"Width":80,"Height":24}')
+        stream.send_bytes(b"\x00hello")
+        assert stream.receive_bytes() == b"\x01hello"
+        stream.send_bytes(b"\xff\x00")
+        assert stream.receive_bytes() == b"\x02done\n"
+        status = stream.receive_bytes()
+        assert status[0] == 3
+        assert json.loads(status[1:])["details"]["causes"] == [{"reason": "ExitCode", "message": "3"}]
+        assert stream.receive()["type"] == "websocket.close"
+    assert runtime.asked == {"id": "current", "command": ["sh", "-c", "exit 3"], "tty": False, "stdin": True}
+    assert session.sizes == [(80, 24)]
+    assert session.closed
+
+
+def test_the_session_is_closed_when_the_client_goes(client: TestClient, session: FakeSession) -> None:
+    with client.websocket_connect(EXEC + "?command=cat&input=1", subprotocols=["v4.channel.k8s.io"]) as stream:
+        stream.send_bytes(b"\x00x")
+        assert stream.receive_bytes() == b"\x01x"
+    assert session.closed
+
+
+def test_a_runtime_failure_ends_the_stream_with_a_status(client: TestClient, session: FakeSession) -> None:
+    session.fail = RuntimeFailure("no such file")
+    with client.websocket_connect(EXEC + "?command=x", subprotocols=["v4.channel.k8s.io"]) as stream:
+        status = json.loads(stream.receive_bytes()[1:])
+    assert status["reason"] == "InternalError"
+    assert "error executing command in container: no such file" in status["message"]
+
+
+def test_a_message_that_is_not_of_the_protocol_closes_the_stream(client: TestClient, session: FakeSession) -> None:
+    with client.websocket_connect(EXEC + "?command=cat&input=1", subprotocols=["v4.channel.k8s.io"]) as stream:
+        stream.send_bytes(b"")
+        closing = stream.receive()
+    assert closing["code"] == 1002
+    assert session.closed
+
+
+def test_exec_into_nothing_is_refused_before_the_upgrade(client: TestClient) -> None:
+    with pytest.raises(WebSocketDenialResponse) as refused:
+        with client.websocket_connect("/exec/default/other/app?command=x", subprotocols=["v4.channel.k8s.io"]):
+            pass
+    assert (refused.value.status_code, refused.value.text) == (404, 'pod "other" not found')
+
+
+def test_an_unknown_subprotocol_is_refused(client: TestClient) -> None:
+    with pytest.raises(WebSocketDenialResponse) as refused:
+        with client.websocket_connect(EXEC + "?command=x", subprotocols=["channel.k8s.io"]):
+            pass
+    assert refused.value.status_code == 400
+
+
+def test_attach_follows_how_the_container_was_made(client: TestClient, runtime: FakeRuntime) -> None:
+    with client.websocket_connect("/attach/default/web/app?output=1", subprotocols=["v5.channel.k8s.io"]) as stream:
+        assert stream.receive_bytes() == b"\x02done\n"
+        assert json.loads(stream.receive_bytes()[1:])["status"] == "Success"
+    assert runtime.asked == {"id": "current", "tty": True, "stdin": False}
+
+
+def test_what_is_not_built_says_so(client: TestClient) -> None:
+    assert client.post("/portForward/default/web").status_code == 501
+    assert client.get(EXEC).status_code == 400
+    with pytest.raises(WebSocketDenialResponse) as refused, client.websocket_connect("/portForward/default/web"):
+        pass
+    assert refused.value.status_code == 501
+
+
+def test_lists_and_figures(client: TestClient) -> None:
+    assert client.get("/pods").json()["items"][0]["metadata"]["name"] == "web"
+    running = client.get("/runningpods/").json()["items"]
+    assert [container["name"] for container in running[0]["spec"]["containers"]] == ["app"]
+    summary = client.get("/stats/summary").json()
+    assert summary["node"]["nodeName"] == "node-1"
+    assert 0 < summary["node"]["memory"]["workingSetBytes"] < summary["node"]["memory"]["availableBytes"] * 100
+    pod = summary["pods"][0]
+    assert pod["podRef"] == {"name": "web", "namespace": "default", "uid": "uid-1"}
+    assert [container["name"] for container in pod["containers"]] == ["app"]
+    assert pod["cpu"]["usageCoreNanoSeconds"] == 300
+
+
+def test_a_rate_needs_two_samples() -> None:
+    first = ContainerStats("1", EPOCH, 1_000_000_000, 0, 0, 0, 0)
+    second = ContainerStats("1", EPOCH + timedelta(seconds=2), 2_000_000_000, 0, 0, 0, 0)
+    assert nano_cores(None, second) is None
+    assert nano_cores(first, second) == 500_000_000
+    assert nano_cores(second, first) is None
+
+
+def test_idle_time_is_not_use() -> None:
+    assert busy_nanoseconds("cpu  1 2 3 1000 500 4 5 6 7 8\ncpu0 …") == 21 * 10_000_000
+
+
+def test_a_runtime_that_lost_the_container(runtime: FakeRuntime) -> None:
+    class Gone(FakePods):
+        def container_id_for_logs(self, namespace: str, name: str, container: str, previous: bool) -> str:
+            raise RuntimeNotFound("no such container")
+
+    async def well() -> None:
+        return None
+
+    stats = StatsCollector(runtime, "n", Path("/"))  # type: ignore[arg-type]
+    app = KubeletServer(Gone(), runtime, stats, well).app()  # type: ignore[arg-type]
+
+    async def with_peer(scope: Any, receive: Any, send: Any) -> None:
+        scope.setdefault("state", {})["peer"] = API_SERVER
+        await app(scope, receive, send)
+
+    assert TestClient(with_peer).get(LOGS).status_code == 404
