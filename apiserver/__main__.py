@@ -30,9 +30,8 @@ async def serve_api(process: Process, settings: Settings) -> None:
     authenticator = authn.build(settings, stores)
     authorizer = authz.build(stores)
     chain = admission.build_chain(stores, settings, authorizer)
-    context = subresources.build_context(
-        settings, stores, authenticator=authenticator, authorizer=authorizer, admission=chain
-    )
+    api = Api(stores, chain, decode, apply_patch)
+    context = subresources.build_context(settings, api, authenticator=authenticator, authorizer=authorizer)
     roles, synced = Gate("bootstrap of roles"), Gate("the first list of etcd")
     synced.done = stores.feed.synced
     process.health.add("etcd", etcd.status)
@@ -44,7 +43,7 @@ async def serve_api(process: Process, settings: Settings) -> None:
         await bootstrap.run(stores, settings, ready=roles.done)
 
     app = ApiServer(
-        Api(stores, chain, decode, apply_patch),
+        api,
         resources=RESOURCES,
         authenticator=authenticator,
         authorizer=authorizer,
@@ -66,7 +65,6 @@ async def serve_api(process: Process, settings: Settings) -> None:
         )
     finally:
         ending.cancel()
-        await context.close()
         await etcd.close()
 
 

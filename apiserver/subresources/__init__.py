@@ -6,7 +6,7 @@ Handlers raise StatusError until they have begun to answer; whoever mounts them 
 """
 
 from apiserver.subresources.context import Context, build_context
-from apiserver.subresources.table import HANDLERS, ConnectHandlerSpec
+from apiserver.subresources.table import HANDLERS, ConnectHandlerSpec, mount
 from apiserver.subresources.tunnel import TunnelProtocol
 
-__all__ = ["HANDLERS", "ConnectHandlerSpec", "Context", "TunnelProtocol", "build_context"]
+__all__ = ["HANDLERS", "ConnectHandlerSpec", "Context", "TunnelProtocol", "build_context", "mount"]

@@ -36,7 +36,7 @@ Handler = Callable[[Context, Connection, Request, Send], Awaitable[Answer | None
 
 
 def build_context(
-    settings: Settings, api: Api, authenticator: RequestAuthenticator, authorizer: ServerAuthorizer
+    settings: Settings, api: Api, *, authenticator: RequestAuthenticator, authorizer: ServerAuthorizer
 ) -> Context:
     """Raises OSError or ValueError for a signing key that cannot be used."""
     return Context(api, authenticator, authorizer, KubeletClient(settings, api.stores), build_issuer(settings))

@@ -10,6 +10,7 @@ from apiserver.endpoints.request import Request, send_answer
 from apiserver.subresources import binding, eviction, log, parts, proxies, reviews, streams, token
 from apiserver.subresources.context import Context, Handler
 from apiserver.types import ConnectHandler, Connection
+from common.api.status import MethodNotAllowed
 
 VERBS = {"GET": "get", "HEAD": "get", "POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
 """The verb that a request by each method is authorised for (a WebSocket's GET on pods/exec is ``get``)."""
@@ -40,6 +41,8 @@ class ConnectHandlerSpec:
         async def connect(connection: Connection, scope: Any, receive: Any, send: Any) -> None:
             request = Request(scope, receive)
             request.user = connection.user
+            if self.verb(request.method) is None:
+                raise MethodNotAllowed("the server does not allow this method on the requested resource", {})
             answer = await self.handler(context, connection, request, send)
             if answer is not None:
                 await send_answer(send, answer, request.warnings, body=request.method != "HEAD")
@@ -87,3 +90,8 @@ HANDLERS: Mapping[tuple[str, str, str], ConnectHandlerSpec] = {
         reviews.self_subject_rules_review, "SelfSubjectRulesReview", ("POST",)
     ),
 }
+
+
+def mount(context: Context) -> dict[tuple[str, str, str], ConnectHandler]:
+    """All handlers, bound to what they work with."""
+    return {key: spec.bind(context) for key, spec in HANDLERS.items()}
