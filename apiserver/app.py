@@ -31,6 +31,7 @@ from apiserver.endpoints.update import update
 from apiserver.endpoints.watch import watch
 from apiserver.metrics import Kind, Metrics
 from apiserver.types import Attributes, Authenticator, Authorizer, Connection, Resource
+from apiserver.wire import transcode
 from common.api.selectors import parse_field_selector
 from common.api.status import (
     BadRequest,
@@ -128,6 +129,8 @@ class ApiServer:
         """The answer, or None when it has been sent."""
         path = paths.parse(request.path) if request.path.startswith("/api") else None
         request.user = await self._authenticator.authenticate(request.scope)
+        if request.header(b"content-type").startswith(transcode.CONTENT_TYPE):
+            await _as_json(request)
         _refuse_impersonation(request)
         if path is None or not path.resource:
             return await self._outside(request, send)
@@ -154,7 +157,7 @@ class ApiServer:
         handler = self._handlers.get((path.group, path.resource, path.subresource))
         if handler is not None:
             connection = Connection(resource, path.subresource, path.namespace, path.name, request.user, path.rest)
-            await handler(connection, request.scope, request._receive, send)
+            await handler(connection, request.scope, request.receive, send)
             return None
         namespace = path.namespace if resource.namespaced else ""
         target = Target(resource, namespace, path.name, path.subresource)
@@ -209,7 +212,7 @@ class ApiServer:
             if answer is None:
                 raise not_served()
             return kind, answer
-        await self._web(request.scope, request._receive, send)
+        await self._web(request.scope, request.receive, send)
         return kind, None
 
     def _authorize(self, request: Request, path: ResourcePath, verb: str) -> None:
@@ -240,6 +243,16 @@ class ApiServer:
             raise ServiceUnavailable(
                 "the server is currently unable to handle the request", {"retryAfterSeconds": 1}
             ) from None
+
+
+async def _as_json(request: Request) -> None:
+    """Replaces a protobuf body by its JSON, for everything that comes after."""
+    body = await request.body()
+    content = transcode.to_json(body) if body else b""
+    headers = [(k, v) for k, v in request.scope["headers"] if k not in (b"content-type", b"content-length")]
+    headers += [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(content))]
+    request.scope["headers"] = headers
+    request.replay(content)
 
 
 class _Sent:

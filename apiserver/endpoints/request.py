@@ -24,7 +24,7 @@ JSON = b"application/json"
 class Request:
     """An ASGI request. Headers and query are looked at when they are asked for."""
 
-    __slots__ = ("_query", "_receive", "method", "path", "scope", "user", "warnings")
+    __slots__ = ("_query", "method", "path", "receive", "scope", "user", "warnings")
 
     def __init__(self, scope: Scope, receive: Receive) -> None:
         self.scope = scope
@@ -32,7 +32,7 @@ class Request:
         self.path: str = scope["path"]
         self.user = User("system:anonymous")
         self.warnings: list[str] = []
-        self._receive = receive
+        self.receive = receive
         self._query: dict[str, list[str]] | None = None
 
     def header(self, name: bytes) -> str:
@@ -67,7 +67,7 @@ class Request:
         chunks: list[bytes] = []
         size = 0
         while True:
-            message = await self._receive()
+            message = await self.receive()
             if message["type"] == "http.disconnect":
                 raise BadRequest("unexpected EOF")
             chunk = message.get("body", b"")
@@ -78,9 +78,21 @@ class Request:
             if not message.get("more_body", False):
                 return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
+    def replay(self, body: bytes) -> None:
+        """Gives ``body`` in place of the one that was read."""
+        rest = self.receive
+        pending = [body]
+
+        async def receive() -> MutableMapping[str, Any]:
+            if pending:
+                return {"type": "http.request", "body": pending.pop(), "more_body": False}
+            return await rest()
+
+        self.receive = receive
+
     async def disconnected(self) -> None:
         """Returns when the client has gone."""
-        while (await self._receive())["type"] != "http.disconnect":
+        while (await self.receive())["type"] != "http.disconnect":
             pass
 
 
