@@ -5,7 +5,7 @@ Upstream: `ControllerRefManager`, https://kubernetes.io/docs/concepts/workloads/
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -55,9 +55,7 @@ def decide_claims(owner: Any, candidates: Iterable[T], selector: Selector) -> Cl
     return claims
 
 
-async def claim(
-    client: Client, kind: Callable[..., T], owner: Any, candidates: Iterable[T], selector: Selector
-) -> list[T]:
+async def claim(client: Client, kind: type[T], owner: Any, candidates: Iterable[T], selector: Selector) -> list[T]:
     """What the owner has once adoption and release are done. Raises Conflict when the owner is not what it was."""
     claims = decide_claims(owner, candidates, selector)
     for obj in claims.release:
@@ -65,7 +63,8 @@ async def claim(
     if not claims.adopt:
         return claims.owned
     await _check_owner_lives(client, owner)
-    return claims.owned + [adopted for obj in claims.adopt if (adopted := await _adopt(client, kind, owner, obj))]
+    adopted = [await _adopt(client, kind, owner, obj) for obj in claims.adopt]
+    return claims.owned + [obj for obj in adopted if obj is not None]
 
 
 async def _check_owner_lives(client: Client, owner: Any) -> None:
@@ -75,13 +74,12 @@ async def _check_owner_lives(client: Client, owner: Any) -> None:
         raise NotFound(f"{name_of(owner)} has just been deleted")
 
 
-async def _adopt(client: Client, kind: Any, owner: Any, obj: Any) -> T | None:
+async def _adopt(client: Client, kind: type[T], owner: Any, obj: Any) -> T | None:
     patch = {"metadata": {"uid": uid_of(obj), "ownerReferences": [owner_ref(owner).to_dict()]}}
     try:
-        adopted: T = await client.patch(kind, name_of(obj), patch, namespace_of(obj), patch_type=PatchType.STRATEGIC)
+        return await client.patch(kind, name_of(obj), patch, namespace_of(obj), patch_type=PatchType.STRATEGIC)
     except NotFound:
         return None
-    return adopted
 
 
 async def _release(client: Client, kind: Any, owner: Any, obj: Any) -> None:

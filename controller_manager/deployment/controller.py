@@ -91,7 +91,8 @@ class DeploymentController:
             return None
         selector = label_selector_from(need(deployment.spec).selector)
         if selector.everything:
-            return await self._refuse(deployment)
+            await self._refuse(deployment)
+            return None
         mine = self._sets.by_index("controller", uid_of(deployment))
         orphans = self._sets.by_index("controller", orphans_key(namespace_of(deployment)))
         sets = await claim(self._client, ReplicaSet, deployment, [*mine, *orphans], selector)
@@ -102,7 +103,8 @@ class DeploymentController:
             return None
         rollout = await self._note_pause(rollout)
         if need(deployment.spec).paused or rolling.is_scaling(rollout.goal, [view(each) for each in sets]):
-            return await self._scale(rollout)
+            await self._scale(rollout)
+            return None
         if rollout.goal.rolling:
             return await self._roll(rollout)
         return await self._recreate(rollout)

@@ -90,7 +90,7 @@ def new_size(goal: Goal, new: View, old: Sequence[View]) -> int:
 
 
 def shrink_old(goal: Goal, new: View, old: Sequence[View]) -> Sizes:
-    """How far old ReplicaSets shrink: first by pods that are not available anyway, then by as many as may be missing."""
+    """How far old ReplicaSets shrink: first by pods that are not available anyway, then by what may be missing."""
     old = sorted(active(old), key=lambda each: each.created)
     total = new.replicas + sum(each.replicas for each in old)
     budget = total - goal.least_available - max(0, new.replicas - new.available)

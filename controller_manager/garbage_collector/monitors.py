@@ -95,7 +95,7 @@ class MetadataMonitor:
         while True:
             try:
                 version = version or await self._list()
-                async for version in self._watch(version):  # noqa: B020 - taken up again where it stopped
+                async for version in self._watch(version):  # noqa: B007, B020 - taken up again where it stopped
                     delay = BACKOFF[0]
             except Gone:
                 version = None

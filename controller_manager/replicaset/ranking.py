@@ -25,7 +25,7 @@ _PHASE_RANK = {"Pending": 0, "Unknown": 1, "Running": 2}
 
 
 def pods_to_delete(pods: Sequence[Pod], related: Iterable[Pod], count: int, now: datetime) -> list[Pod]:
-    """The `count` pods to delete. `related` are all pods of the same workload, old and new (to see doubled-up nodes)."""
+    """The `count` pods to delete. `related` are all pods of the same workload, to see which are doubled up."""
     if count >= len(pods):
         return list(pods)
     on_node = Counter(need(pod.spec).nodeName for pod in related if is_active(pod))
