@@ -1,0 +1,1 @@
+"""kube-proxy: makes Services reachable from this node, by iptables."""
