@@ -96,11 +96,9 @@ class PodNetwork:
     async def pod_ip(self, pod_uid: str) -> str | None:
         return self._ipam.get(pod_uid)
 
-    async def release_except(self, pod_uids: frozenset[str]) -> None:
-        """Releases what pods that are no longer known hold: those removed while the kubelet was away."""
-        for pod_uid in self._ipam.addresses:
-            if pod_uid not in pod_uids:
-                await self.teardown_pod(pod_uid)
+    def holders(self) -> frozenset[str]:
+        """The pods that hold an address."""
+        return frozenset(self._ipam.addresses)
 
     async def sync_routes(self, nodes: Iterable[Node]) -> None:
         """Routes to the other nodes' pod subnets are there, and none of ours to anywhere else."""

@@ -29,20 +29,28 @@ class NetworkWatcher:
     """Keeps the network in step with the cluster. ``on_ready`` is called when the network becomes ready."""
 
     def __init__(
-        self, network: PodNetwork, nodes: Informer[Node], node_name: str, state: Path, on_ready: Callable[[], None]
+        self,
+        network: PodNetwork,
+        nodes: Informer[Node],
+        node_name: str,
+        state: Path,
+        on_ready: Callable[[], None],
+        default_cidr: str = "",
     ) -> None:
+        """``default_cidr`` is the subnet while no Node object names one; ``state`` remembers it between runs."""
         self._network = network
         self._nodes = nodes
         self._node_name = node_name
         self._state = state
         self._on_ready = on_ready
+        self._default = ipaddress.IPv4Network(default_cidr) if default_cidr else None
         self._wake = asyncio.Event()
         self._last: tuple[object, ...] | None = None
         nodes.add_handler(on_add=self._changed, on_update=lambda _, node: self._changed(node), on_delete=self._changed)
 
     async def run(self) -> None:
         """Until cancelled. Starts with the subnet of the last run, so that pods can start while the server is away."""
-        remembered = await asyncio.to_thread(read_subnet, self._state)
+        remembered = await asyncio.to_thread(read_subnet, self._state) or self._default
         if remembered is not None:
             await self._attempt(self._start(remembered))
         while True:

@@ -84,15 +84,6 @@ class VolumeManager:
                 self._pods.pop(pod_uid, None)
         self._tokens.forget(pod_uid)
 
-    async def clean_up(self, keep: frozenset[str]) -> None:
-        """Removes the volumes of pods that are not known any more: what a crash left."""
-        for pod_uid in await asyncio.to_thread(self._uids_on_disk):
-            if pod_uid not in keep and pod_uid not in self._pods:
-                try:
-                    await self.unmount(pod_uid)
-                except VolumeError as error:
-                    log.error("volumes of orphaned pod %s: %s", pod_uid, error)
-
     async def run(self, current: Callable[[str], Pod | None] = lambda _: None) -> None:
         """Refreshes running pods' files until cancelled. ``current`` gives a pod's newest version by uid."""
         while True:
@@ -165,9 +156,6 @@ class VolumeManager:
             await asyncio.to_thread(_remove_volumes, self._pods_dir / pod_uid)
         except OSError as error:
             raise VolumeError(f"volumes of pod {pod_uid} could not be removed: {error}") from error
-
-    def _uids_on_disk(self) -> list[str]:
-        return [entry.name for entry in self._pods_dir.iterdir()] if self._pods_dir.exists() else []
 
 
 def type_of(volume: Volume) -> str:

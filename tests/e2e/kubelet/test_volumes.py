@@ -102,9 +102,8 @@ async def test_mounts_that_a_killed_kubelet_left_are_removed(volumes: VolumeMana
     await volumes.mount(pod_with(Volume(name="m", emptyDir=EmptyDirVolumeSource(medium="Memory"))))
     server = Server()
     restarted = VolumeManager(tmp_path, CachedObjects(server), TokenManager(server), {})
-    await restarted.clean_up(frozenset({"uid-1"}))
     assert len(mounts_below(tmp_path)) == 1
-    await restarted.clean_up(frozenset())
+    await restarted.unmount("uid-1")
     assert mounts_below(tmp_path) == []
 
 

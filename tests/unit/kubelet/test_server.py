@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -35,7 +36,7 @@ class FakeSession:
     stdin: bool = False
     received: asyncio.Queue[bytes] = field(default_factory=lambda: asyncio.Queue(8))
     sizes: list[tuple[int, int]] = field(default_factory=list)
-    closed: bool = False
+    ended: threading.Event = field(default_factory=threading.Event)
     fail: Exception | None = None
 
     async def frames(self) -> AsyncIterator[tuple[str, bytes]]:
@@ -58,7 +59,7 @@ class FakeSession:
         return self.code
 
     async def close(self) -> None:
-        self.closed = True
+        self.ended.set()
 
 
 class FakeRuntime:
@@ -224,16 +225,17 @@ def test_exec_echoes_and_tells_the_exit_code(client: TestClient, runtime: FakeRu
         assert status[0] == 3
         assert json.loads(status[1:])["details"]["causes"] == [{"reason": "ExitCode", "message": "3"}]
         assert stream.receive()["type"] == "websocket.close"
+        assert session.ended.wait(10)
     assert runtime.asked == {"id": "current", "command": ["sh", "-c", "exit 3"], "tty": False, "stdin": True}
     assert session.sizes == [(80, 24)]
-    assert session.closed
 
 
 def test_the_session_is_closed_when_the_client_goes(client: TestClient, session: FakeSession) -> None:
     with client.websocket_connect(EXEC + "?command=cat&input=1", subprotocols=["v4.channel.k8s.io"]) as stream:
         stream.send_bytes(b"\x00x")
         assert stream.receive_bytes() == b"\x01x"
-    assert session.closed
+        stream.close()
+        assert session.ended.wait(10)
 
 
 def test_a_runtime_failure_ends_the_stream_with_a_status(client: TestClient, session: FakeSession) -> None:
@@ -247,9 +249,8 @@ def test_a_runtime_failure_ends_the_stream_with_a_status(client: TestClient, ses
 def test_a_message_that_is_not_of_the_protocol_closes_the_stream(client: TestClient, session: FakeSession) -> None:
     with client.websocket_connect(EXEC + "?command=cat&input=1", subprotocols=["v4.channel.k8s.io"]) as stream:
         stream.send_bytes(b"")
-        closing = stream.receive()
-    assert closing["code"] == 1002
-    assert session.closed
+        assert stream.receive()["code"] == 1002
+        assert session.ended.wait(10)
 
 
 def test_exec_into_nothing_is_refused_before_the_upgrade(client: TestClient) -> None:

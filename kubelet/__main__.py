@@ -1,0 +1,159 @@
+"""cox-kubelet: runs the pods of one node on its Docker.
+
+It starts whether or not the API server and Docker answer, keeps what runs, and tries again until they do. When it stops
+its pods stay: the next kubelet adopts them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+from pathlib import Path
+
+from lightkube.resources.core_v1 import Node
+
+from common.client import Client, ClusterConfig
+from common.client.config import ConfigError
+from common.events import EventRecorder
+from common.informer import InformerFactory
+from common.process import Process, parse, run
+from common.serving import TLSOptions, serve
+from kubelet.housekeeping import AddressKeeper
+from kubelet.manager import PodManager
+from kubelet.network.plugin import NetworkConfig, PodNetwork
+from kubelet.network.watcher import NetworkWatcher
+from kubelet.node.agent import NodeAgent
+from kubelet.node.lease import NodeLease
+from kubelet.node.machine import read_machine, read_usage
+from kubelet.node.status import NodeIdentity, Observation, allocatable_amounts
+from kubelet.node.thresholds import Pressure, parse_thresholds
+from kubelet.runtime.docker import DockerRuntime
+from kubelet.server.app import KubeletServer
+from kubelet.server.stats import StatsCollector
+from kubelet.settings import KubeletSettings, parse_labels, parse_reserved, parse_taints, split
+from kubelet.types import KubeletConfig
+from kubelet.volumes.manager import VolumeManager
+from kubelet.volumes.objects import CachedObjects
+from kubelet.volumes.token import TokenManager
+
+log = logging.getLogger("kubelet")
+
+_UNIX = "unix://"
+
+
+def main() -> None:
+    settings = parse(KubeletSettings)
+    try:
+        config = _cluster(settings)
+        identity, tls = _identity(settings), _tls(settings)
+    except (ValueError, ConfigError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+
+    async def start(process: Process) -> None:
+        process.spawn(kubelet(settings, config, identity, tls), name="kubelet")
+
+    run("kubelet", settings, start)
+
+
+async def kubelet(settings: KubeletSettings, cluster: ClusterConfig, identity: NodeIdentity, tls: TLSOptions) -> None:
+    """Until cancelled. Every part runs for ever: one that fails ends the process, and pods do not notice."""
+    name, root = identity.name, settings.root
+    network_state = root / "network"
+    runtime = DockerRuntime(settings.container_runtime_endpoint.removeprefix(_UNIX))
+    network = PodNetwork(NetworkConfig(name, network_state, settings.cluster_cidr, settings.bridge))
+    pods_config = _pods_config(settings, identity)
+    try:
+        async with Client(cluster, user_agent="kubelet") as client, asyncio.TaskGroup() as tasks:
+            informers = InformerFactory(client)
+            nodes = informers.informer(Node)
+            recorder = EventRecorder(client, "kubelet", name)
+            objects = CachedObjects(client)
+            volumes = VolumeManager(root, objects, TokenManager(client), pods_config.capacity)
+            manager = PodManager(
+                pods_config,
+                client,
+                runtime=runtime,
+                network=network,
+                volumes=volumes,
+                objects=objects,
+                recorder=recorder,
+                informers=informers,
+                node=lambda: nodes.store.get(name),
+            )
+            agent = NodeAgent(client, runtime, recorder, identity, root, network.problem)
+            watcher = NetworkWatcher(network, nodes, name, network_state / "subnet", agent.wake, settings.pod_cidr)
+
+            async def healthy() -> None:
+                await runtime.version()
+
+            app = KubeletServer(manager, runtime, StatsCollector(runtime, name, root), healthy).app()
+            for part in (
+                informers.run(),
+                recorder.run(),
+                manager.run(),
+                volumes.run(manager.pod_by_uid),
+                watcher.run(),
+                AddressKeeper(network, runtime, manager).run(),
+                serve(app, host=settings.address, port=settings.port, tls=tls),
+            ):
+                tasks.create_task(part)
+            if settings.register_node:
+                tasks.create_task(agent.run())
+                tasks.create_task(NodeLease(client, name).run())
+    finally:
+        await network.close()
+        await runtime.close()
+
+
+def _cluster(settings: KubeletSettings) -> ClusterConfig:
+    if settings.kubeconfig:
+        return ClusterConfig.from_kubeconfig(settings.kubeconfig)
+    return ClusterConfig.in_cluster()
+
+
+def _identity(settings: KubeletSettings) -> NodeIdentity:
+    return NodeIdentity(
+        name=settings.node_name,
+        addresses=settings.node_addresses(),
+        labels=parse_labels(settings.node_labels),
+        taints=parse_taints(settings.register_with_taints),
+        max_pods=settings.max_pods,
+        port=settings.port,
+        thresholds=parse_thresholds(settings.eviction_hard),
+        reserved=parse_reserved(settings.system_reserved),
+    )
+
+
+def _tls(settings: KubeletSettings) -> TLSOptions:
+    """Without a CA for clients nobody could come in: say so at the start."""
+    tls = settings.tls()
+    if tls is None or tls.client_ca_file is None:
+        raise ValueError("--tls-cert-file, --tls-private-key-file and --client-ca-file are required")
+    return tls
+
+
+def _pods_config(settings: KubeletSettings, identity: NodeIdentity) -> KubeletConfig:
+    machine = read_machine()
+    usage = read_usage(Path(settings.root_dir))
+    observed = Observation(machine, usage.node_fs, Pressure(), None)
+    return KubeletConfig(
+        node_name=identity.name,
+        node_ips=tuple(identity.addresses),
+        pod_infra_container_image=settings.pod_infra_container_image,
+        root_dir=settings.root_dir,
+        pod_log_dir=settings.pod_log_dir,
+        cluster_dns=tuple(split(settings.cluster_dns)),
+        cluster_domain=settings.cluster_domain,
+        resolv_conf=settings.resolv_conf,
+        cgroup_parent=settings.cgroup_root,
+        max_pods=settings.max_pods,
+        capacity=allocatable_amounts(identity, observed),
+        max_parallel_image_pulls=settings.max_parallel_image_pulls,
+        serialize_image_pulls=settings.serialize_image_pulls,
+    )
+
+
+if __name__ == "__main__":
+    main()
