@@ -58,7 +58,7 @@ def ensure_compose() -> None:
 def ensure_buildx() -> None:
     """Docker 23 and newer build with buildx; older ones build without it."""
     version = try_run(["docker", "version", "--format", "{{.Client.Version}}"]).stdout.decode()
-    if _works(["docker", "buildx", "version"]) or _numbers(version) < (23,):
+    if _works(["docker", "buildx", "version"]) or version_numbers(version) < (23,):
         return
     with step("Installing docker buildx") as current:
         if candidate("docker-buildx") > (0,):
@@ -142,7 +142,7 @@ def candidate(package: str) -> tuple[int, ...]:
     """The version that apt would install, as numbers; (0,) when there is none."""
     output = try_run(["apt-cache", "policy", package], env={"LC_ALL": "C"}).stdout.decode()
     match = re.search(r"Candidate: (?:\d+:)?(\d\S*)", output)
-    return _numbers(match.group(1)) if match else (0,)
+    return version_numbers(match.group(1)) if match else (0,)
 
 
 def mirror() -> str:
@@ -214,6 +214,6 @@ def _works(command: list[str]) -> bool:
     return try_run(command).returncode == 0
 
 
-def _numbers(version: str) -> tuple[int, ...]:
+def version_numbers(version: str) -> tuple[int, ...]:
     match = re.match(r"\d+(?:\.\d+)*", version.strip())
     return tuple(int(part) for part in match.group().split(".")) if match else (0,)
