@@ -47,6 +47,7 @@ async def serve_api(process: Process, settings: Settings) -> None:
         resources=RESOURCES,
         authenticator=authenticator,
         authorizer=authorizer,
+        specs=subresources.HANDLERS,
         handlers=subresources.mount(context),
         web=build(process.health, openapi_routes(RESOURCES)),
         metrics=metrics,

@@ -20,7 +20,7 @@ from apiserver.endpoints.api import Api
 from apiserver.endpoints.create import create
 from apiserver.endpoints.delete import delete
 from apiserver.endpoints.deletecollection import delete_collection
-from apiserver.endpoints.discovery import Discovery
+from apiserver.endpoints.discovery import Discovery, Spec
 from apiserver.endpoints.get import get
 from apiserver.endpoints.list import list_objects
 from apiserver.endpoints.patch import patch
@@ -48,6 +48,8 @@ log = logging.getLogger(__name__)
 Verb = Callable[[Api, Request, Target], Awaitable[Answer]]
 Connect = Callable[[Connection, Any, Any, Any], Awaitable[None]]
 SYNC_TIMEOUT = 10.0
+UNSYNCED = ("/version", "/healthz", "/livez", "/readyz")
+"""What is answered before the caches are there."""
 
 _COLLECTION: Mapping[str, str] = {"GET": "list", "POST": "create", "DELETE": "deletecollection"}
 _OBJECT: Mapping[str, str] = {"GET": "get", "PUT": "update", "PATCH": "patch", "DELETE": "delete", "POST": "create"}
@@ -89,6 +91,7 @@ class ApiServer:
         resources: Iterable[Resource],
         authenticator: Authenticator,
         authorizer: Authorizer,
+        specs: Mapping[tuple[str, str, str], Spec],
         handlers: Mapping[tuple[str, str, str], Connect],
         web: Any,
         metrics: Metrics,
@@ -100,7 +103,7 @@ class ApiServer:
         self._web = web
         self._metrics = metrics
         self._resources: dict[tuple[str, str, str], Resource] = {(r.group, r.version, r.plural): r for r in resources}
-        self._discovery = Discovery(self._resources.values(), handlers)
+        self._discovery = Discovery(self._resources.values(), specs)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -198,9 +201,8 @@ class ApiServer:
         """Discovery, and what is no part of the API proper."""
         kind = Kind(request.method)
         path = request.path
-        if not (path == "/version" or path.startswith(("/healthz", "/livez", "/readyz"))):
-            if not self._api.stores.feed.synced.is_set():
-                await self._wait_for_sync()
+        if not self._api.stores.feed.synced.is_set() and not path.startswith(UNSYNCED):
+            await self._wait_for_sync()
         attributes = Attributes(request.user, request.method.lower(), path=path, is_resource=False)
         allowed, reason = self._authorizer.authorize(attributes)
         if not allowed:
@@ -284,9 +286,8 @@ def _refuse_impersonation(request: Request) -> None:
     """Ignoring these headers would do as the caller what was meant to be done as somebody else."""
     for key, _ in request.scope["headers"]:
         if key.startswith(b"impersonate-"):
-            raise Forbidden(
-                f'users "{request.header(b"impersonate-user")}" is forbidden: impersonation is not supported by this server'
-            )
+            user = request.header(b"impersonate-user")
+            raise Forbidden(f'users "{user}" is forbidden: impersonation is not supported by this server')
 
 
 def _not_allowed() -> MethodNotAllowed:

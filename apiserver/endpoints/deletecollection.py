@@ -26,4 +26,4 @@ async def delete_collection(api: Api, request: Request, target: Target) -> Answe
         except NotFound:
             continue  # somebody else was faster
         deleted.append(entry)
-    return Answer(view.list(deleted, ListMeta(page.revision, page.token, page.remaining)))
+    return Answer(view.collection(deleted, ListMeta(page.revision, page.token, page.remaining)))

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Collection, Iterable
-from typing import Any
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 import orjson
 
@@ -39,58 +40,54 @@ GROUP_ORDER = (
     "node.k8s.io",
     "discovery.k8s.io",
 )
-STATUS_VERBS = ["get", "patch", "update"]
+STATUS_VERBS = ("get", "patch", "update")
 AGGREGATED = "apidiscovery.k8s.io"
-SUBRESOURCE_KINDS: dict[str, tuple[str, str, str]] = {
-    "binding": ("", "v1", "Binding"),
-    "eviction": ("policy", "v1", "Eviction"),
-    "token": ("authentication.k8s.io", "v1", "TokenRequest"),
-    "exec": ("", "v1", "PodExecOptions"),
-    "attach": ("", "v1", "PodAttachOptions"),
-    "portforward": ("", "v1", "PodPortForwardOptions"),
-    "proxy": ("", "v1", "PodProxyOptions"),
-}
-CONNECT_VERBS = {
-    "log": ["get"],
-    "exec": ["create", "get"],
-    "attach": ["create", "get"],
-    "portforward": ["create", "get"],
-    "proxy": ["create", "delete", "get", "patch", "update"],
-    "ephemeralcontainers": STATUS_VERBS,
-    "resize": STATUS_VERBS,
-    "approval": STATUS_VERBS,
-    "finalize": ["update"],
-}
-
-Handlers = Collection[tuple[str, str, str]]
 
 
-def _kind_of(resource: Resource, subresource: str) -> tuple[str, str, str]:
-    if subresource == "scale":
-        return "autoscaling", "v1", "Scale"
-    if subresource == "proxy" and resource.plural != "pods":
-        return "", "v1", f"{resource.kind}ProxyOptions"
-    return SUBRESOURCE_KINDS.get(subresource, (resource.group, resource.version, resource.kind))
+class Spec(Protocol):
+    """What is known of a subresource (:class:`apiserver.subresources.ConnectHandlerSpec`)."""
+
+    @property
+    def kind(self) -> str: ...
+    @property
+    def group(self) -> str: ...
+    @property
+    def version(self) -> str: ...
+    @property
+    def verbs(self) -> tuple[str, ...]: ...
 
 
-def _subresources(resource: Resource, handlers: Handlers) -> list[tuple[str, list[str]]]:
-    found = [
-        (sub, CONNECT_VERBS.get(sub, ["create"]))
-        for g, p, sub in handlers
-        if (g, p) == (resource.group, resource.plural) and sub
-    ]
+Specs = Mapping[tuple[str, str, str], Spec]
+
+
+@dataclass(frozen=True, order=True)
+class Subresource:
+    name: str
+    kind: tuple[str, str, str]
+    """Group, version and kind of the object."""
+    verbs: tuple[str, ...]
+
+
+def subresources_of(resource: Resource, specs: Specs) -> list[Subresource]:
+    own = (resource.group, resource.version, resource.kind)
+    found = []
+    for (group, plural, name), spec in specs.items():
+        if name and (group, plural) == (resource.group, resource.plural):
+            if spec.kind == resource.kind:
+                kind = own
+            else:
+                kind = (spec.group, spec.version or "v1", spec.kind)
+            found.append(Subresource(name, kind, spec.verbs))
     if resource.status:
-        found.append(("status", STATUS_VERBS))
+        found.append(Subresource("status", own, STATUS_VERBS))
     if resource.scale is not None:
-        found.append(("scale", STATUS_VERBS))
-    if resource.plural == "namespaces" and not any(sub == "finalize" for sub, _ in found):
-        found.append(("finalize", ["update"]))
+        found.append(Subresource("scale", ("autoscaling", "v1", "Scale"), STATUS_VERBS))
     return sorted(found)
 
 
 class Discovery:
-    def __init__(self, resources: Iterable[Resource], handlers: Handlers) -> None:
-        self._handlers = handlers
+    def __init__(self, resources: Iterable[Resource], specs: Specs) -> None:
+        self._specs = specs
         self._groups: dict[str, dict[str, list[Resource]]] = {group: {} for group in GROUP_ORDER}
         for resource in resources:
             self._groups.setdefault(resource.group, {}).setdefault(resource.version, []).append(resource)
@@ -142,16 +139,16 @@ class Discovery:
         resources: list[Object] = []
         for resource in sorted(self._groups[group][version], key=lambda r: r.plural):
             resources.append(self._resource(resource))
-            for subresource, verbs in _subresources(resource, self._handlers):
-                g, v, kind = _kind_of(resource, subresource)
+            for subresource in subresources_of(resource, self._specs):
+                g, v, kind = subresource.kind
                 item: Object = {
-                    "name": f"{resource.plural}/{subresource}",
+                    "name": f"{resource.plural}/{subresource.name}",
                     "singularName": "",
                     "namespaced": resource.namespaced,
                 }
                 if (g, v) != (resource.group, resource.version):
                     item |= {"group": g, "version": v}
-                resources.append(item | {"kind": kind, "verbs": verbs})
+                resources.append(item | {"kind": kind, "verbs": subresource.verbs})
         return {
             "kind": "APIResourceList",
             "apiVersion": "v1",
@@ -225,8 +222,8 @@ class Discovery:
         if resource.categories:
             item["categories"] = list(resource.categories)
         subresources = [
-            {"subresource": sub, "responseKind": _gvk(*_kind_of(resource, sub)), "verbs": verbs}
-            for sub, verbs in _subresources(resource, self._handlers)
+            {"subresource": sub.name, "responseKind": _gvk(*sub.kind), "verbs": sub.verbs}
+            for sub in subresources_of(resource, self._specs)
         ]
         if subresources:
             item["subresources"] = subresources

@@ -19,7 +19,7 @@ async def list_objects(api: Api, request: Request, target: Target) -> Answer:
     view = view_for(request, resource)
     options = list_options(request, resource, target.name)
     page = await read_page(api.store(resource), target.namespace, options)
-    return Answer(view.list(page.entries, ListMeta(page.revision, page.token, page.remaining)))
+    return Answer(view.collection(page.entries, ListMeta(page.revision, page.token, page.remaining)))
 
 
 async def read_page(store: Store, namespace: str, options: ListOptions) -> Page:

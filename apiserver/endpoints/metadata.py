@@ -180,7 +180,8 @@ def _owners(owners: list[dict[str, Any]]) -> list[FieldError]:
             invalid_value(
                 "metadata.ownerReferences",
                 owners,
-                f'Only one reference can have Controller set to true. Found "true" in references for {first} and {second}',
+                'Only one reference can have Controller set to true. Found "true" in references for '
+                f"{first} and {second}",
             )
         )
     return errors

@@ -46,7 +46,7 @@ class View(Protocol):
 
     def entry(self, entry: Entry) -> bytes: ...
     def object(self, obj: Object) -> bytes: ...
-    def list(self, entries: Iterable[Entry], meta: ListMeta) -> bytes: ...
+    def collection(self, entries: Iterable[Entry], meta: ListMeta) -> bytes: ...
 
 
 def list_bytes(kind: str, api_version: str, items: Iterable[bytes], meta: ListMeta) -> bytes:
@@ -71,7 +71,7 @@ class PlainView:
     def object(self, obj: Object) -> bytes:
         return orjson.dumps(obj)
 
-    def list(self, entries: Iterable[Entry], meta: ListMeta) -> bytes:
+    def collection(self, entries: Iterable[Entry], meta: ListMeta) -> bytes:
         resource = self.resource
         return list_bytes(resource.kind + "List", resource.api_version, [e.data for e in entries], meta)
 
@@ -93,7 +93,7 @@ class ConvertedView:
     def object(self, obj: Object) -> bytes:
         return orjson.dumps(obj)
 
-    def list(self, entries: Iterable[Entry], meta: ListMeta) -> bytes:
+    def collection(self, entries: Iterable[Entry], meta: ListMeta) -> bytes:
         resource = self.resource
         return list_bytes(resource.kind + "List", resource.api_version, [self.entry(e) for e in entries], meta)
 
@@ -114,7 +114,7 @@ class MetadataView:
     def partial(self, obj: Object) -> Object:
         return {"kind": "PartialObjectMetadata", "apiVersion": f"{META}/{self.version}", "metadata": obj["metadata"]}
 
-    def list(self, entries: Iterable[Entry], meta: ListMeta) -> bytes:
+    def collection(self, entries: Iterable[Entry], meta: ListMeta) -> bytes:
         items = [self.entry(e) for e in entries]
         return list_bytes("PartialObjectMetadataList", f"{META}/{self.version}", items, meta)
 
@@ -140,7 +140,7 @@ class TableView:
         revision = obj["metadata"].get("resourceVersion", "0")
         return orjson.dumps(self._table([obj], ListMeta(int(revision)), served=True))
 
-    def list(self, entries: Iterable[Entry], meta: ListMeta) -> bytes:
+    def collection(self, entries: Iterable[Entry], meta: ListMeta) -> bytes:
         return orjson.dumps(self._table([e.parse() for e in entries], meta))
 
     def _table(self, objects: list[Object], meta: ListMeta, *, served: bool = False) -> Object:

@@ -87,7 +87,7 @@ async def _revision(store: Store, options: ListOptions) -> int:
 def _start(store: Store, scope: Scope, options: ListOptions, revision: int) -> Start:
     cache, now = store.cache, store.feed.revision
     if options.initial_events or (revision == 0 and options.initial_events is None):
-        return Start(cache.list(scope.namespace, scope.labels, scope.fields), [], now)
+        return Start(cache.select(scope.namespace, scope.labels, scope.fields), [], now)
     if revision == 0:
         return Start([], [], now)
     if revision < cache.oldest:
@@ -113,7 +113,7 @@ def bookmark(resource: Resource, encoder: Encoder, revision: int, *, initial_end
     metadata: dict[str, object] = {"resourceVersion": str(revision), "creationTimestamp": None}
     if initial_end:
         metadata["annotations"] = {INITIAL_EVENTS_END: "true"}
-    obj = {"kind": resource.kind, "apiVersion": resource.api_version, "metadata": metadata}
+    obj: dict[str, object] = {"kind": resource.kind, "apiVersion": resource.api_version, "metadata": metadata}
     if encoder.name.startswith("table:"):
         version = encoder.name.split(":")[1]
         partial = {"kind": "PartialObjectMetadata", "apiVersion": f"meta.k8s.io/{version}", "metadata": metadata}

@@ -184,7 +184,7 @@ class ResourceCache:
     def get(self, namespace: str, name: str) -> Entry | None:
         return self.entries.get(f"{namespace}/{name}" if namespace else name)
 
-    def list(self, namespace: str, labels: Selector, fields: Selector) -> list[Entry]:
+    def select(self, namespace: str, labels: Selector, fields: Selector) -> list[Entry]:
         """In the order of etcd's keys. An empty namespace means all."""
         candidates = self._candidates(namespace, labels, fields)
         if candidates is None:

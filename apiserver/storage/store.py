@@ -108,7 +108,7 @@ class Store:
         self, namespace: str = "", labels: Selector = EVERYTHING, fields: Selector = EVERYTHING, limit: int = 0
     ) -> Page:
         """As the cache has them."""
-        entries = self.cache.list(namespace, labels, fields)
+        entries = self.cache.select(namespace, labels, fields)
         revision = self.feed.revision
         if not limit or len(entries) <= limit:
             return Page(entries, revision)
