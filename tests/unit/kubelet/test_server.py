@@ -162,9 +162,11 @@ def test_only_the_api_server_and_administrators_come_in(runtime: FakeRuntime) ->
 
 @pytest.mark.parametrize(("peer", "code"), [(None, 401), (PeerIdentity("someone", ()), 403)])
 def test_exec_is_refused_before_the_upgrade(runtime: FakeRuntime, peer: PeerIdentity | None, code: int) -> None:
-    with pytest.raises(WebSocketDenialResponse) as refused:
-        with client_as(runtime, peer).websocket_connect(EXEC, subprotocols=["v5.channel.k8s.io"]):
-            pass
+    with (
+        pytest.raises(WebSocketDenialResponse) as refused,
+        client_as(runtime, peer).websocket_connect(EXEC, subprotocols=["v5.channel.k8s.io"]),
+    ):
+        pass
     assert refused.value.status_code == code
     assert runtime.asked == {}
 
@@ -254,16 +256,20 @@ def test_a_message_that_is_not_of_the_protocol_closes_the_stream(client: TestCli
 
 
 def test_exec_into_nothing_is_refused_before_the_upgrade(client: TestClient) -> None:
-    with pytest.raises(WebSocketDenialResponse) as refused:
-        with client.websocket_connect("/exec/default/other/app?command=x", subprotocols=["v4.channel.k8s.io"]):
-            pass
+    with (
+        pytest.raises(WebSocketDenialResponse) as refused,
+        client.websocket_connect("/exec/default/other/app?command=x", subprotocols=["v4.channel.k8s.io"]),
+    ):
+        pass
     assert (refused.value.status_code, refused.value.text) == (404, 'pod "other" not found')
 
 
 def test_an_unknown_subprotocol_is_refused(client: TestClient) -> None:
-    with pytest.raises(WebSocketDenialResponse) as refused:
-        with client.websocket_connect(EXEC + "?command=x", subprotocols=["channel.k8s.io"]):
-            pass
+    with (
+        pytest.raises(WebSocketDenialResponse) as refused,
+        client.websocket_connect(EXEC + "?command=x", subprotocols=["channel.k8s.io"]),
+    ):
+        pass
     assert refused.value.status_code == 400
 
 
