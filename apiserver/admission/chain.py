@@ -10,6 +10,7 @@ from apiserver.admission.certificate_subject_restriction import CertificateSubje
 from apiserver.admission.default_storage_class import DefaultStorageClass
 from apiserver.admission.default_toleration_seconds import DefaultTolerationSeconds
 from apiserver.admission.namespace_lifecycle import NamespaceLifecycle
+from apiserver.admission.node_restriction import NodeRestriction
 from apiserver.admission.priority import Priority
 from apiserver.admission.rbac_escalation import RBACEscalation
 from apiserver.admission.runtime_class import RuntimeClass
@@ -52,6 +53,7 @@ def build_chain(
         [
             NamespaceLifecycle(registry),
             ServiceAccount(registry),
+            NodeRestriction(),
             TaintNodesByCondition(),
             Priority(registry),
             DefaultTolerationSeconds(),

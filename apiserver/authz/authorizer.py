@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from apiserver.authz.messages import forbidden_message
+from apiserver.authz.node import NodeAuthorizer
 from apiserver.authz.rbac import RBAC
 from apiserver.authz.rules import Rule
 from apiserver.types import Attributes, Registry, User
@@ -65,4 +66,4 @@ def _always_allowed(path: str) -> bool:
 
 def build(registry: Registry) -> ServerAuthorizer:
     """The authorizer over the cached roles, bindings, nodes and pods."""
-    return ServerAuthorizer(RBAC(registry))
+    return ServerAuthorizer(RBAC(registry), (NodeAuthorizer(registry),))

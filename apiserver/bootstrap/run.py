@@ -1,0 +1,154 @@
+"""Puts into etcd what every cluster has, and keeps it there.
+
+Everything is compared with what is stored and only what is missing is written, so that a restart writes nothing and
+several servers may do it at once. Roles are looked at until they are complete once (upstream: a post-start hook);
+namespaces and the ``kubernetes`` service are watched over for good.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import uuid
+from collections.abc import Awaitable, Callable
+from typing import Protocol
+
+from apiserver.allocation.services import node_ports_of
+from apiserver.authz.policy.rules import RBAC
+from apiserver.bootstrap import kubernetes_service, objects
+from apiserver.bootstrap.kubernetes_service import ServiceSettings
+from apiserver.types import Object, ObjectStore, Registry
+from common.api.status import AlreadyExists, NotFound
+from common.api.time import now, to_rfc3339
+
+log = logging.getLogger(__name__)
+
+FIRST_RETRY, LONGEST_RETRY = 0.5, 15.0
+INTERVAL = 10.0
+"""How often the lasting part is looked at again (upstream's --endpoint-reconciler interval)."""
+
+
+class Event(Protocol):
+    def set(self) -> None: ...
+
+
+class Bootstrap:
+    def __init__(self, registry: Registry, settings: ServiceSettings) -> None:
+        self._registry = registry
+        self._settings = settings
+
+    async def everything(self) -> None:
+        await self.lasting()
+        for wanted in objects.priority_classes():
+            await self._ensure("scheduling.k8s.io", "priorityclasses", wanted)
+        for plural, make in (
+            ("clusterroles", objects.cluster_roles),
+            ("clusterrolebindings", objects.cluster_role_bindings),
+            ("roles", objects.roles),
+            ("rolebindings", objects.role_bindings),
+        ):
+            for wanted in make():
+                await self._ensure_rbac(plural, wanted)
+
+    async def lasting(self) -> None:
+        for name in objects.NAMESPACES:
+            await self._ensure("", "namespaces", objects.namespace(name))
+        settings = self._settings
+        address = kubernetes_service.advertised(settings)
+        await self._ensure("", "services", kubernetes_service.service(settings), _same_ports)
+        await self._ensure("", "endpoints", kubernetes_service.endpoints(address, settings.secure_port), _same_subsets)
+        await self._ensure(
+            "discovery.k8s.io",
+            "endpointslices",
+            kubernetes_service.endpoint_slice(address, settings.secure_port),
+            _same_endpoints,
+        )
+
+    async def _ensure_rbac(self, plural: str, wanted: Object) -> None:
+        store = self._registry.store(RBAC, plural)
+        namespace, name = wanted["metadata"].get("namespace", ""), wanted["metadata"]["name"]
+        stored = store.cached(namespace, name)
+        if stored is not None and stored.get("roleRef") != wanted.get("roleRef"):
+            log.warning("%s %s refers to another role than it should: made anew", plural, name)
+            await _delete(store, namespace, name)
+        await self._ensure(RBAC, plural, wanted, objects.completed)
+
+    async def _ensure(
+        self,
+        group: str,
+        plural: str,
+        wanted: Object,
+        repair: Callable[[Object, Object], Object | None] | None = None,
+    ) -> None:
+        """Creates the object, or lets ``repair`` say what the stored one should be (None: as it is)."""
+        store = self._registry.store(group, plural)
+        namespace, name = wanted["metadata"].get("namespace", ""), wanted["metadata"]["name"]
+        stored = store.cached(namespace, name)
+        if stored is None:
+            if await _create(store, wanted):
+                log.info("created %s %s", plural, name)
+                return
+        elif repair is None or repair(stored, wanted) is None:
+            return
+        if repair is not None:
+            repaired = repair
+            await store.update(namespace, name, lambda current: repaired(current, wanted))
+
+
+async def _create(store: ObjectStore, obj: Object) -> bool:
+    """False when it is there already."""
+    metadata = {**obj["metadata"], "uid": str(uuid.uuid4()), "creationTimestamp": to_rfc3339(now())}
+    try:
+        await store.create({**obj, "metadata": metadata})
+    except AlreadyExists:
+        return False
+    return True
+
+
+async def _delete(store: ObjectStore, namespace: str, name: str) -> None:
+    try:
+        await store.delete(namespace, name)
+    except NotFound:
+        return
+
+
+def _same_ports(stored: Object, wanted: Object) -> Object | None:
+    """The service leads to this server's port; an address once given stays."""
+    if stored["spec"].get("ports") == wanted["spec"]["ports"] and not node_ports_of(stored["spec"]):
+        return None
+    return {**stored, "spec": {**stored["spec"], "ports": wanted["spec"]["ports"]}}
+
+
+def _same_subsets(stored: Object, wanted: Object) -> Object | None:
+    return None if stored.get("subsets") == wanted["subsets"] else {**stored, "subsets": wanted["subsets"]}
+
+
+def _same_endpoints(stored: Object, wanted: Object) -> Object | None:
+    fields = ("endpoints", "ports")
+    if all(stored.get(field) == wanted[field] for field in fields):
+        return None
+    return {**stored, **{field: wanted[field] for field in fields}}
+
+
+async def run(registry: Registry, settings: ServiceSettings, *, ready: Event | None = None) -> None:
+    """Until cancelled. ``ready`` is set when everything was there once; failures are tried again."""
+    bootstrap = Bootstrap(registry, settings)
+    await _until_done(bootstrap.everything)
+    if ready is not None:
+        ready.set()
+    log.info("bootstrap objects are complete")
+    while True:
+        await asyncio.sleep(INTERVAL)
+        await _until_done(bootstrap.lasting)
+
+
+async def _until_done(work: Callable[[], Awaitable[None]]) -> None:
+    delay = FIRST_RETRY
+    while True:
+        try:
+            await work()
+            return
+        except Exception as error:  # etcd may be gone for a while: nothing may end this loop but its cancellation
+            log.warning("bootstrap: %s: again in %.1f s", error, delay)
+        await asyncio.sleep(delay)
+        delay = min(delay * 2, LONGEST_RETRY)
