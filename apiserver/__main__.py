@@ -11,7 +11,6 @@ from apiserver.metrics import Metrics
 from apiserver.patch import apply_patch
 from apiserver.resources.table import RESOURCES
 from apiserver.schema import decode
-from apiserver.schema.openapi import openapi_routes
 from apiserver.settings import Settings
 from apiserver.storage import compaction
 from apiserver.storage.etcd import Etcd
@@ -49,7 +48,7 @@ async def serve_api(process: Process, settings: Settings) -> None:
         authorizer=authorizer,
         specs=subresources.HANDLERS,
         handlers=subresources.mount(context),
-        web=build(process.health, openapi_routes(RESOURCES)),
+        web=build(process.health, []),
         metrics=metrics,
     )
     process.spawn(stores.feed.run(), "feed")
