@@ -1,4 +1,4 @@
-"""DefaultTolerationSeconds: a pod stays five minutes on a node that is not ready or not reachable, unless it says else."""
+"""DefaultTolerationSeconds: a pod stays five minutes on a node that is not ready or not reachable, or as it says."""
 
 from __future__ import annotations
 

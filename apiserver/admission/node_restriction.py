@@ -60,9 +60,8 @@ class NodeRestriction:
         name = (new.get("metadata") or {}).get("name") or request.name
         if name != node:
             raise refuse(request, f'node "{node}" is not allowed to modify node "{name}"')
-        if old is not None and request.operation == "UPDATE":
-            if (old.get("spec") or {}).get("taints") != (new.get("spec") or {}).get("taints"):
-                raise refuse(request, f'node "{node}" is not allowed to modify taints')
+        if request.operation == "UPDATE" and _taints(old) != _taints(new):
+            raise refuse(request, f'node "{node}" is not allowed to modify taints')
         if changed := _restricted_labels(new, old):
             raise refuse(request, f"is not allowed to modify labels: {', '.join(changed)}")
 
@@ -77,6 +76,10 @@ class NodeRestriction:
 
 def _bound_to(pod: Object | None) -> str:
     return ((pod or {}).get("spec") or {}).get("nodeName") or ""
+
+
+def _taints(node: Object | None) -> list[Object]:
+    return ((node or {}).get("spec") or {}).get("taints") or []
 
 
 def _restricted_labels(new: Object, old: Object | None) -> list[str]:

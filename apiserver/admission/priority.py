@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from apiserver.admission.plugin import concerns, new_object, refuse
-from apiserver.types import AdmissionRequest, Object, Registry
+from apiserver.types import AdmissionRequest, Object, Operation, Registry
 from common.api.status import NotFound
 
 GROUP = "scheduling.k8s.io"
@@ -28,7 +28,7 @@ class Priority:
         self._store = registry.store(GROUP, "priorityclasses")
 
     def handles(self, request: AdmissionRequest) -> bool:
-        operations = ("CREATE", "UPDATE")
+        operations: tuple[Operation, ...] = ("CREATE", "UPDATE")
         return concerns(request, "", "pods", operations) or concerns(request, GROUP, "priorityclasses", operations)
 
     async def admit(self, request: AdmissionRequest) -> None:

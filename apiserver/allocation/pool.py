@@ -10,6 +10,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Iterable
+from itertools import chain
 
 RESERVATION_SECONDS = 60.0
 RANDOM_TRIES = 64
@@ -87,7 +88,7 @@ class Pool:
             if high < low:
                 continue
             start = random.randint(low, high)
-            for number in (*range(start, high + 1), *range(low, start)):
+            for number in chain(range(start, high + 1), range(low, start)):
                 if self._free(number):
                     return number
         raise RangeFull

@@ -97,9 +97,9 @@ def drop_unneeded(spec: Object, old: Object) -> None:
     if needs_node_ports(old) and not needs_node_ports(spec) and same_ports:
         for port in spec.get("ports") or ():
             port.pop("nodePort", None)
-    if needs_health_port(old) and not needs_health_port(spec):
-        if spec.get("healthCheckNodePort") == old.get("healthCheckNodePort"):
-            spec.pop("healthCheckNodePort", None)
+    same_health = spec.get("healthCheckNodePort") == old.get("healthCheckNodePort")
+    if needs_health_port(old) and not needs_health_port(spec) and same_health:
+        spec.pop("healthCheckNodePort", None)
 
 
 def _copy(spec: Object, old: Object, field: str) -> None:

@@ -45,7 +45,7 @@ class TokenAuthenticator:
         self.audiences = audiences
 
     async def user(self, token: str, wanted: Sequence[str] = ()) -> tuple[User, tuple[str, ...]]:
-        """The user, and the audiences (of ``wanted``, or the server's own) the token is good for. Raises Unauthorized."""
+        """The user, and which of the ``wanted`` audiences (or the server's) it is good for. Raises Unauthorized."""
         wanted = tuple(wanted) or self.audiences
         if self._file is not None and (user := self._file.user(token)) is not None:
             # Static tokens carry no audience: they are good for the server's own.

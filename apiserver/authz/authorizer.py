@@ -1,4 +1,4 @@
-"""The authorizers in upstream's order: system:masters, paths open to all, nodes, RBAC. The first that allows decides."""
+"""The authorizers in upstream's order: system:masters, paths open to all, nodes, RBAC. The first that allows wins."""
 
 from __future__ import annotations
 

@@ -124,7 +124,7 @@ def _has(values: Iterable[str] | None, value: str) -> bool:
 
 
 def compact_string(rule: Rule) -> str:
-    """A rule as upstream prints it in an escalation's answer: ``{APIGroups:[""], Resources:["pods"], Verbs:["get"]}``."""
+    """A rule as upstream prints it: ``{APIGroups:[""], Resources:["pods"], Verbs:["get"]}``."""
     shown = []
     for key, label in (
         ("apiGroups", "APIGroups"),

@@ -11,7 +11,7 @@ from common.api.status import BadRequest
 
 
 async def read_object(request: Request, kind: str, *api_versions: str) -> Object:
-    """The request's object, which must be of this kind. An empty body is an empty object, as upstream's clients send."""
+    """The request's object, which must be of this kind. An empty body is an empty object."""
     body = await request.body()
     obj = decode(body, request.header(b"content-type")) if body.strip() else {}
     obj.setdefault("apiVersion", api_versions[0])

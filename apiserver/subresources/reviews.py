@@ -119,13 +119,15 @@ def attributes_of(review: Object, user: User) -> Attributes:
     if resource is not None and path is not None:
         text = "cannot be specified in combination with resourceAttributes"
         raise _invalid(review, [invalid_value("spec.nonResourceAttributes", path, text)])
-    if resource is None and path is None:
+    if path is None and resource is None:
         text = "exactly one of nonResourceAttributes or resourceAttributes must be specified"
         raise _invalid(review, [invalid_value("spec.resourceAttributes", None, text)])
     if path is not None:
         return Attributes(user, path.get("verb") or "", path=path.get("path") or "", is_resource=False)
+    assert resource is not None
     fields = ("verb", "group", "version", "resource", "subresource", "namespace", "name")
-    return Attributes(user, **{field: resource.get(field) or "" for field in fields})
+    asked: dict[str, Any] = {field: resource.get(field) or "" for field in fields}
+    return Attributes(user, **asked)
 
 
 def _invalid(review: Object, errors: list[FieldError]) -> Exception:

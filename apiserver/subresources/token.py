@@ -28,7 +28,7 @@ from common.api.time import to_rfc3339
 MIN_SECONDS, MAX_SECONDS, DEFAULT_SECONDS = 600, 1 << 32, 3600
 POD_TOKEN_SECONDS = 3607
 EXTENDED_SECONDS = 365 * 24 * 3600
-"""A pod's automatic token is accepted for a year and warned about after its hour: clients that never read it again go on
+"""A pod's automatic token is accepted for a year and warned about after its hour, for clients that never read it again
 (upstream's --service-account-extend-token-expiration)."""
 
 BINDABLE = {"Pod": ("pod", "pods"), "Secret": ("secret", "secrets"), "Node": ("node", "nodes")}

@@ -23,8 +23,8 @@ MAX_HEAD = 64 * 1024
 Headers = list[tuple[bytes, bytes]]
 
 HOP_BY_HOP = frozenset(
-    (b"connection", b"keep-alive", b"proxy-authenticate", b"proxy-authorization", b"te", b"trailer")
-    + (b"transfer-encoding", b"upgrade", b"host", b"expect")
+    b"connection keep-alive proxy-authenticate proxy-authorization te trailer transfer-encoding upgrade host "
+    b"expect".split()
 )
 CREDENTIALS = frozenset((b"authorization", b"cookie"))
 
