@@ -61,7 +61,7 @@ async def kubelet(settings: KubeletSettings, cluster: ClusterConfig, identity: N
     """Until cancelled. Every part runs for ever: one that fails ends the process, and pods do not notice."""
     name, root = identity.name, settings.root
     network_state = root / "network"
-    runtime = DockerRuntime(settings.container_runtime_endpoint.removeprefix(_UNIX))
+    runtime = DockerRuntime(name, settings.container_runtime_endpoint.removeprefix(_UNIX))
     network = PodNetwork(NetworkConfig(name, network_state, settings.cluster_cidr, settings.bridge))
     pods_config = _pods_config(settings, identity)
     try:
