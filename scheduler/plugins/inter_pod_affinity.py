@@ -36,16 +36,21 @@ class InterPodAffinity:
             raise Unschedulable(self.name, "namespaceSelector of pod (anti-)affinity is not supported")
 
     def filter(self, pod: PodInfo, nodes: NodeTable) -> Iterable[Rejection]:
+        """The first rule that a node breaks is its reason."""
+        left = nodes.valid.copy()
         if pod.affinity:
-            rows = self._without_company(pod, nodes)
-            yield Rejection(rows, "node(s) didn't match pod affinity rules", unresolvable=True)
+            lonely = self._without_company(pod, nodes)
+            yield Rejection(lonely, "node(s) didn't match pod affinity rules", unresolvable=True)
+            left &= ~lonely
         if pod.anti_affinity:
             near = np.zeros(nodes.capacity, dtype=bool)
             for term in pod.anti_affinity:
                 near |= _in_domain(nodes, term, nodes.count(term, term.matches)) > 0
-            yield Rejection(near, "node(s) didn't match pod anti-affinity rules")
+            yield Rejection(near & left, "node(s) didn't match pod anti-affinity rules")
+            left &= ~near
         if nodes.anti_affinity:
-            yield Rejection(self._unwelcome(pod, nodes), "node(s) didn't satisfy existing pods anti-affinity rules")
+            unwelcome = self._unwelcome(pod, nodes) & left
+            yield Rejection(unwelcome, "node(s) didn't satisfy existing pods anti-affinity rules")
 
     def score(self, pod: PodInfo, nodes: NodeTable, feasible: NDArray[np.intp]) -> Scores | None:
         if not pod.preferred_affinity:

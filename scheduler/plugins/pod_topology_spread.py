@@ -61,15 +61,18 @@ class PodTopologySpread:
     def filter(self, pod: PodInfo, nodes: NodeTable) -> Iterable[Rejection]:
         reason = "node(s) didn't match pod topology spread constraints"
         hard = _constraints(pod, "DoNotSchedule")
+        left = nodes.valid.copy()  # the first constraint that a node does not satisfy is its reason
         for constraint in hard:
-            absent = nodes.valid & (nodes.label(constraint.key).ids < 0)
+            absent = left & (nodes.label(constraint.key).ids < 0)
             yield Rejection(absent, f"{reason} (missing required label)", unresolvable=True)
             eligible = self._eligible(pod, nodes, constraint, hard)
             domains, counts = _by_domain(nodes, constraint, eligible)
             present = np.unique(nodes.label(constraint.key).ids[eligible])
             lowest = int(counts[present].min()) if len(present) >= max(constraint.min_domains, 1) else 0
             skew = counts[domains] + constraint.self_match - lowest
-            yield Rejection(nodes.valid & ~absent & (skew > constraint.max_skew), reason)
+            skewed = left & ~absent & (skew > constraint.max_skew)
+            yield Rejection(skewed, reason)
+            left &= ~(absent | skewed)
 
     def score(self, pod: PodInfo, nodes: NodeTable, feasible: NDArray[np.intp]) -> Scores | None:
         """The fewer pods of its kind in a node's domains, the better."""
