@@ -125,7 +125,7 @@ def write_extension(settings: Settings) -> None:
             name = f"node-{n}"
             services[name] = derive_node(model, name, settings.members[name])
             secrets.append(f"secrets-{name}:/secrets/{name}")
-            volumes |= {name: {}, f"secrets-{name}": {}}
+            volumes |= {name: {}, f"secrets-{name}": {}, f"kubelet-{name}": {}}
         services["pki"] = {"volumes": secrets}
     _EXTENSION.write_text(json.dumps({"services": services, "volumes": volumes}, indent=1))
 

@@ -59,7 +59,7 @@ SAMPLES = (
     Image("busybox:1.35", "busybox", (), _SAMPLES),
     Image("httpd:v1", "httpd", ("deploy/images/httpd-serve",), _SAMPLES, {"VERSION": "v1"}),
     Image("httpd:v2", "httpd", ("deploy/images/httpd-serve",), _SAMPLES, {"VERSION": "v2"}),
-    Image("nginx:latest", "nginx", (), _SAMPLES),
+    Image("nginx:latest", "nginx", ("deploy/images/nginx.conf",), _SAMPLES),
 )
 
 
