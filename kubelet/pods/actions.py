@@ -74,17 +74,16 @@ def _without_sandbox(spec: PodSpec, observed: PodObservation) -> Actions:
     attempt = observed.sandbox.attempt + 1 if observed.sandbox else 0
     if spec.restartPolicy == "Never" and attempt and observed.containers:
         return Actions(kill_pod=True)
-    wanted = [c.name for c in spec.containers if should_restart(spec, observed.latest(c.name))]
-    if not wanted or (_init_failed_for_good(spec, observed)):
+    wanted = tuple(c.name for c in spec.containers if _runs_in_new_sandbox(spec, observed.latest(c.name)))
+    if not wanted or _init_failed_for_good(spec, observed):
         return Actions(kill_pod=bool(observed.sandboxes))
-    return Actions(create_sandbox=True, attempt=attempt, kill_pod=bool(observed.running()))
+    first = (spec.initContainers[0].name,) if spec.initContainers else wanted
+    return Actions(create_sandbox=True, attempt=attempt, kill_pod=bool(observed.running()), start=first)
 
 
-def first_starts(spec: PodSpec, observed: PodObservation) -> tuple[str, ...]:
-    """What starts in a new sandbox: the first init container, or else all app containers that should run."""
-    if spec.initContainers:
-        return (spec.initContainers[0].name,)
-    return tuple(c.name for c in spec.containers if should_restart(spec, observed.latest(c.name)))
+def _runs_in_new_sandbox(spec: PodSpec, latest: RuntimeContainer | None) -> bool:
+    """Also what still runs in the old one: it ends with it, through no fault of its own."""
+    return should_restart(spec, latest) or (latest is not None and latest.running)
 
 
 def should_restart(spec: PodSpec, latest: RuntimeContainer | None) -> bool:

@@ -18,7 +18,7 @@ from lightkube.resources.core_v1 import Pod
 
 from common.api.meta import clone, is_deleting
 from common.api.time import now
-from kubelet.pods.actions import Actions, compute_actions, first_starts
+from kubelet.pods.actions import Actions, compute_actions
 from kubelet.pods.files import PodDirectory
 from kubelet.pods.identity import all_containers, find_container, grace_period, identity_of, spec_of
 from kubelet.pods.observed import PodObservation, observe
@@ -162,7 +162,7 @@ class PodWorker:
         if self.status is None:
             self._report()
         retry = await self._apply(actions)
-        if actions.create_sandbox or actions.start or actions.kill:
+        if actions.start or actions.kill:
             self.observed = await self._observe()
             self._probe()
         self._report()
@@ -181,12 +181,11 @@ class PodWorker:
             await self._terminator.kill(self.pod, kill.container, grace, self._pod_ip(), kill.message)
         if actions.kill:
             self.wake()  # what was ended is started again in a round that sees how it ended
-        if not (actions.create_sandbox or actions.start):
+        if not actions.start:
             return None
         async with self._tools.starts:
             prepared = await self._prepare(actions)
-            starts = actions.start or first_starts(spec_of(self.pod), self.observed)
-            return await self._start_all(starts, prepared)
+            return await self._start_all(actions.start, prepared)
 
     async def _prepare(self, actions: Actions) -> Prepared:
         volumes = asyncio.ensure_future(self._tools.volumes.mount(self.pod))

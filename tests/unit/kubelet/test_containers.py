@@ -1,0 +1,239 @@
+"""Container and sandbox configurations, Docker's JSON, back-off, images: pure functions."""
+
+from __future__ import annotations
+
+import base64
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from lightkube.models.core_v1 import PodSpec
+from lightkube.resources.core_v1 import Pod
+
+from kubelet.images import ImageError, Reference, credentials_for, format_duration, parse_reference
+from kubelet.pods.admission import admit
+from kubelet.pods.backoff import Backoff
+from kubelet.pods.containers import Inputs, PodFiles, container_config, oom_score, sandbox_config
+from kubelet.pods.environment import ConfigError
+from kubelet.pods.files import DNSConfig, dns_config, hosts_file, parse_resolv_conf
+from kubelet.runtime import inspect
+from kubelet.runtime.spec import container_body, sandbox_body
+from kubelet.types import ContainerState, ImageStatus, KubeletConfig
+
+CONFIG = KubeletConfig("n1", ("192.0.2.1",), cluster_dns=("10.96.0.10",), capacity={"cpu": 2000, "memory": 4 << 30})
+IMAGE = ImageStatus("sha256:1", ("i:1",), (), 1)
+
+
+def pod(container: dict[str, Any] | None = None, **spec: Any) -> Pod:
+    meta = {"name": "web", "namespace": "ns", "uid": "u"}
+    body = {"containers": [{"name": "c", "image": "i:1", **(container or {})}], **spec}
+    return Pod.from_dict({"metadata": meta, "spec": body})
+
+
+def config(container: dict[str, Any], image: ImageStatus = IMAGE, **inputs: Any) -> Any:
+    spec = inputs.pop("spec", {})
+    made = pod(container, **spec)
+    assert made.spec is not None
+    return container_config(made, made.spec.containers[0], CONFIG, Inputs(image, 0, **inputs))
+
+
+def test_command_and_args_are_expanded() -> None:
+    made = config({"command": ["run", "$(A)"], "args": ["$$(A)"]}, env={"A": "1"})
+    assert (made.command, made.args) == (("run", "1"), ("$(A)",))
+
+
+def test_resources_in_the_kernels_terms() -> None:
+    made = config({"resources": {"limits": {"cpu": "1500m", "memory": "1Gi"}, "requests": {"memory": "1Gi"}}})
+    found = made.resources
+    assert (found.cpu_shares, found.cpu_period, found.cpu_quota) == (1536, 100_000, 150_000)
+    assert found.memory_bytes == 1 << 30
+    none = config({}).resources
+    assert (none.cpu_shares, none.cpu_quota, none.memory_bytes, none.oom_score_adj) == (2, 0, 0, 1000)
+
+
+@pytest.mark.parametrize(("request_bytes", "score"), [(0, 999), (1 << 30, 750), (4 << 30, 3)])
+def test_oom_scores_of_burstable_pods(request_bytes: int, score: int) -> None:
+    spec = PodSpec.from_dict({"containers": [{"name": "c", "resources": {"requests": {"cpu": "1m"}}}]})
+    assert oom_score(spec, request_bytes, 4 << 30) == score
+
+
+def test_a_containers_security_context_wins_over_its_pods() -> None:
+    own = {"runAsUser": 5, "readOnlyRootFilesystem": True, "capabilities": {"add": ["NET_ADMIN"], "drop": ["ALL"]}}
+    of_pod = {"runAsUser": 1, "runAsGroup": 2, "fsGroup": 3, "supplementalGroups": [4]}
+    made = config({"securityContext": own}, spec={"securityContext": of_pod}).security
+    assert (made.run_as_user, made.run_as_group, made.supplemental_groups) == (5, 2, (4, 3))
+    assert made.read_only_root_filesystem and made.add_capabilities == ("NET_ADMIN",)
+
+
+@pytest.mark.parametrize(
+    ("user", "run_as", "error"),
+    [
+        ("", None, "image will run as root"),
+        ("0", None, "image will run as root"),
+        ("www", None, "non-numeric user"),
+        ("5", 0, "runAsUser breaks non-root policy"),
+        ("5", None, ""),
+        ("", 7, ""),
+    ],
+)
+def test_run_as_non_root(user: str, run_as: int | None, error: str) -> None:
+    context: dict[str, Any] = {"runAsNonRoot": True, **({} if run_as is None else {"runAsUser": run_as})}
+    image = ImageStatus("sha256:1", (), (), 1, user)
+    if error:
+        with pytest.raises(ConfigError, match=error):
+            config({"securityContext": context}, image)
+    else:
+        assert config({"securityContext": context}, image).name == "c"
+
+
+def test_mounts_leave_the_kubelets_files_to_volumes_that_want_their_place() -> None:
+    mounts = [
+        {"name": "v", "mountPath": "/etc/hosts", "subPath": "h"},
+        {"name": "v", "mountPath": "data", "readOnly": True, "mountPropagation": "HostToContainer"},
+    ]
+    files = PodFiles("/p/etc-hosts", "/p/resolv.conf", "/p/log")
+    made = config({"volumeMounts": mounts}, volumes={"v": "/vol"}, files=files)
+    assert [(m.host_path, m.container_path, m.read_only, m.propagation) for m in made.mounts] == [
+        ("/vol/h", "/etc/hosts", False, ""),
+        ("/vol", "/data", True, "rslave"),
+        ("/p/resolv.conf", "/etc/resolv.conf", False, ""),
+        ("/p/log", "/dev/termination-log", False, ""),
+    ]
+
+
+def test_docker_is_told_the_same() -> None:
+    made = config({"command": ["a"], "args": ["b"], "securityContext": {"runAsUser": 1, "runAsGroup": 2}})
+    body = container_body("sandbox", made, {"node": "n1"})
+    assert (body["Entrypoint"], body["Cmd"], body["User"], body["Image"]) == (["a"], ["b"], "1:2", "sha256:1")
+    assert body["HostConfig"]["NetworkMode"] == body["HostConfig"]["IpcMode"] == "container:sandbox"
+    assert body["Labels"]["io.kubernetes.pod.uid"] == "u" and body["Labels"]["node"] == "n1"
+    assert "Cmd" not in container_body("sandbox", config({}), {})
+
+
+def test_sandboxes_on_their_own_and_on_the_hosts_network() -> None:
+    own = sandbox_body(sandbox_config(pod(), CONFIG, 0), {})
+    assert (own["HostConfig"]["NetworkMode"], own["Hostname"]) == ("none", "web")
+    host = sandbox_body(sandbox_config(pod(hostNetwork=True), CONFIG, 0), {})
+    assert (host["HostConfig"]["NetworkMode"], host["Hostname"]) == ("host", "")
+
+
+def test_what_docker_says_of_a_container() -> None:
+    raw = {
+        "Id": "x",
+        "Created": "2026-01-01T00:00:00.123456789Z",
+        "Image": "sha256:1",
+        "Config": {"Image": "i:1", "Labels": {"io.kubernetes.container.restartCount": "4"}},
+        "State": {"Status": "exited", "ExitCode": 3, "FinishedAt": "2026-01-01T00:00:02Z", "StartedAt": None},
+    }
+    found = inspect.container(raw)
+    assert (found.state, found.exit_code, found.attempt) == (ContainerState.EXITED, 3, 4)
+    assert found.created == datetime(2026, 1, 1, microsecond=123456, tzinfo=UTC)
+    raw["State"] = {"Status": "created", "ExitCode": 127, "Error": "no such file", "FinishedAt": "0001-01-01T00:00:00Z"}
+    failed = inspect.container(raw)
+    assert failed.state is ContainerState.EXITED and failed.started is None and failed.finished is not None
+
+
+# -- back-off --------------------------------------------------------------------------------------------------------
+
+
+def test_back_off_doubles_to_its_limit_and_is_forgotten() -> None:
+    clock = [datetime(2026, 1, 1, tzinfo=UTC)]
+    backoff = Backoff(clock=lambda: clock[0])
+    delays = []
+    assert not backoff.remaining_since("k", clock[0])
+    for _ in range(7):
+        backoff.next("k", clock[0])
+        delays.append(backoff.delay("k").total_seconds())
+        assert backoff.remaining_since("k", clock[0]) == backoff.delay("k")
+        clock[0] += backoff.delay("k")
+        assert not backoff.remaining_since("k", clock[0] - backoff.delay("k"))
+    assert delays == [10, 20, 40, 80, 160, 300, 300]
+    clock[0] += timedelta(minutes=11)
+    assert not backoff.remaining_since("k", clock[0])
+    backoff.next("k", clock[0])
+    assert backoff.delay("k") == timedelta(seconds=10)
+
+
+# -- images ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("nginx", Reference("docker.io", "nginx", "latest", "")),
+        ("nginx:1.2", Reference("docker.io", "nginx", "1.2", "")),
+        ("team/app", Reference("docker.io", "team/app", "latest", "")),
+        ("localhost/app:v1", Reference("localhost", "app", "v1", "")),
+        ("reg.example:5000/a/b:v1", Reference("reg.example:5000", "a/b", "v1", "")),
+        (f"a@sha256:{'0' * 64}", Reference("docker.io", "a", "", f"sha256:{'0' * 64}")),
+    ],
+)
+def test_references(text: str, expected: Reference) -> None:
+    assert parse_reference(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "why"), [("BAD", "repository name must be lowercase"), ("a b", "invalid"), ("", "invalid")]
+)
+def test_references_that_are_none(text: str, why: str) -> None:
+    with pytest.raises(ImageError, match=why) as caught:
+        parse_reference(text)
+    assert caught.value.reason == "InvalidImageName"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0, "0s"), (0.0424, "42ms"), (1, "1s"), (1.234, "1.234s"), (62.5, "1m2.5s"), (120, "2m0s"), (3600, "1h0m0s")],
+)
+def test_durations_are_gos(seconds: float, text: str) -> None:
+    assert format_duration(seconds) == text
+
+
+def test_credentials_are_those_of_the_registry() -> None:
+    auth = base64.b64encode(b"me:pass:word").decode()
+    secret = json.dumps({"auths": {"https://reg.example:5000/v1/": {"auth": auth}, "other": {}}}).encode()
+    found = credentials_for(parse_reference("reg.example:5000/a"), [b"broken", secret])
+    assert found is not None and (found.username, found.password) == ("me", "pass:word")
+    assert "pass" not in repr(found)
+    assert credentials_for(parse_reference("a"), [secret]) is None
+
+
+# -- files and admission ---------------------------------------------------------------------------------------------
+
+HOST = parse_resolv_conf("# x\nnameserver 192.0.2.53\nsearch lab.example\noptions edns0\n")
+
+
+@pytest.mark.parametrize(
+    ("spec", "expected"),
+    [
+        ({}, "search ns.svc.cluster.local svc.cluster.local cluster.local lab.example\nnameserver 10.96.0.10\n"
+             "options ndots:5\n"),
+        ({"hostNetwork": True}, "search lab.example\nnameserver 192.0.2.53\noptions edns0\n"),
+        ({"dnsPolicy": "Default"}, "search lab.example\nnameserver 192.0.2.53\noptions edns0\n"),
+        ({"dnsPolicy": "None", "dnsConfig": {"nameservers": ["192.0.2.9"]}}, "nameserver 192.0.2.9\n"),
+    ],
+)  # fmt: skip
+def test_resolv_conf(spec: dict[str, Any], expected: str) -> None:
+    made = pod(**spec)
+    assert made.spec is not None
+    assert dns_config(made.spec, "ns", CONFIG, HOST).render() == expected
+    assert dns_config(made.spec, "ns", CONFIG, DNSConfig()).render().startswith(("search ns", "nameserver", ""))
+
+
+def test_hosts() -> None:
+    text = hosts_file(pod(hostAliases=[{"ip": "192.0.2.7", "hostnames": ["a", "b"]}]), ("10.0.0.1",), "x", "")
+    assert text.startswith("# Kubernetes-managed hosts file.\n127.0.0.1\tlocalhost\n")
+    assert "10.0.0.1\tweb\n" in text and text.endswith("# Entries added by HostAliases.\n192.0.2.7\ta\tb\n")
+    of_host = hosts_file(pod(hostNetwork=True), (), "x", "127.0.0.1 me\n")
+    assert of_host == "# Kubernetes-managed hosts file (host network).\n127.0.0.1 me\n"
+
+
+def test_a_full_node_rejects() -> None:
+    big = {"resources": {"requests": {"cpu": "1500m"}}}
+    assert admit(pod(big), [], None, CONFIG) is None
+    rejection = admit(pod(big), [pod(big)], None, CONFIG)
+    assert rejection == (
+        "OutOfcpu",
+        "Pod was rejected: Node didn't have enough resource: cpu, requested: 1500, used: 1500, capacity: 2000",
+    )
