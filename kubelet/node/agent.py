@@ -65,6 +65,7 @@ class NodeAgent:
         self._network_problem = network_problem
         self._machine: Machine = read_machine()
         self._held: NodeStatus | None = None
+        self._told: dict[str, str] = {}
         self._reported = 0.0
         self._images: Sequence[ImageStatus] = ()
         self._images_at = -IMAGES_SECONDS
@@ -97,12 +98,13 @@ class NodeAgent:
         status = node_status(self._identity, await self.observe(), (), now())
         try:
             node = await self._client.create(new_node(self._identity, status, self._machine))
-            self._tell_transitions(status, NodeStatus())
             log.info("node %s is registered", self._identity.name)
         except AlreadyExists:
             node = await self._reconcile()
             log.info("node %s was registered before", self._identity.name)
+            self._told = _statuses(node.status)
         self._held = node.status
+        self._tell_transitions(status)
 
     async def update(self) -> None:
         """Writes the status if it changed or has not been written for five minutes."""
@@ -121,7 +123,7 @@ class NodeAgent:
         except NotFound:
             self._held = None
             raise
-        self._tell_transitions(status, held)
+        self._tell_transitions(status)
         self._held = answer.status
         self._reported = time.monotonic()
 
@@ -175,14 +177,20 @@ class NodeAgent:
             await asyncio.sleep(delay)
             delay = min(delay * 2, _BACKOFF_LIMIT)
 
-    def _tell_transitions(self, status: NodeStatus, held: NodeStatus) -> None:
-        before = {condition.type: condition.status for condition in held.conditions or []}
+    def _tell_transitions(self, status: NodeStatus) -> None:
+        """An event for each condition that changed. Of Ready the first word is none: it was not different before."""
         for condition in status.conditions or []:
             reason = _NODE_EVENTS.get((condition.type, condition.status))
-            if reason is not None and before.get(condition.type) != condition.status:
+            before = self._told.get(condition.type, condition.status if condition.type == "Ready" else None)
+            if reason is not None and before != condition.status:
                 self._event("Normal", reason, f"Node {self._identity.name} status is now: {reason}")
+        self._told.update(_statuses(status))
 
     def _event(self, kind: Any, reason: str, message: str) -> None:
         # The uid is the node's name: that is by what "kubectl describe node" looks for events, as with upstream's.
         name = self._identity.name
         self._recorder.event(ObjectReference(kind="Node", name=name, uid=name), kind, reason, message)
+
+
+def _statuses(status: NodeStatus | None) -> dict[str, str]:
+    return {condition.type: condition.status for condition in (status.conditions if status else None) or []}

@@ -261,7 +261,13 @@ async def test_a_node_registers_with_labels_and_taints(agent: NodeAgent, client:
         registered.metadata.labels["kubernetes.io/os"] == registered.metadata.labels["beta.kubernetes.io/os"] == "linux"
     )
     assert [taint.key for taint in registered.spec.taints] == ["a"]
-    assert ("NodeReady", "Node node-1 status is now: NodeReady") in events.seen
+    assert [reason for reason, _ in events.seen] == [
+        "NodeHasSufficientMemory",
+        "NodeHasNoDiskPressure",
+        "NodeHasSufficientPID",
+    ]
+    await agent.update()
+    assert len(events.seen) == 3
 
 
 async def test_a_node_that_is_there_keeps_what_others_set(agent: NodeAgent, client: FakeClient) -> None:
