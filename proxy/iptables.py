@@ -7,6 +7,7 @@ the commands are the stable interface, and ``iptables-restore`` is atomic for ea
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -27,12 +28,17 @@ class Runner(Protocol):
 
 async def run_command(command: Sequence[str], stdin: str = "") -> str:
     """Runs a command and returns what it prints; raises IptablesError when it fails or hangs."""
-    process = await asyncio.create_subprocess_exec(
-        *command, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
-    )
+    # Input is a file in memory, not a pipe: writing to a pipe whose reader has ended is an error that uvloop tells in a
+    # way of its own, and the command's message would be lost.
+    with os.fdopen(os.memfd_create("iptables"), "w+b") as source:
+        source.write(stdin.encode())
+        source.seek(0)
+        process = await asyncio.create_subprocess_exec(
+            *command, stdin=source, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+        )
     try:
         async with asyncio.timeout(COMMAND_TIMEOUT_SECONDS):
-            output, errors = await process.communicate(stdin.encode())
+            output, errors = await process.communicate()
     except TimeoutError:
         raise IptablesError(f"{command[0]} took longer than {COMMAND_TIMEOUT_SECONDS} s") from None
     finally:

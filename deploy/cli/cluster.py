@@ -311,6 +311,7 @@ def _share_kubelet_folder() -> None:
     """Mounts that the kubelet makes in its container must appear on the machine, where Docker looks for them."""
     folder = Path("/var/lib/kubelet")
     folder.mkdir(parents=True, exist_ok=True)
+    Path("/run/xtables.lock").touch()  # a lock that is not there would be mounted as a folder
     if not os.path.ismount(folder):
         run(["mount", "--bind", folder, folder])
     run(["mount", "--make-rshared", folder])
