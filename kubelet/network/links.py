@@ -55,7 +55,9 @@ def ensure_bridge(ipr: IPRoute, name: str, subnet: ipaddress.IPv4Network, gatewa
             ipr.addr("del", index=index, address=address.get("address"), prefixlen=address["prefixlen"])
     if not list(ipr.get_addr(index=index, family=_AF_INET)):
         ipr.addr("add", index=index, address=str(gateway), prefixlen=subnet.prefixlen)
-    ipr.link("set", index=index, state="up", mtu=uplink_mtu(ipr))
+    # Its own hardware address for good: else it takes that of whichever pod's link joined, and peers' ARP goes stale.
+    own = ipr.get_links(index)[0].get("address")
+    ipr.link("set", index=index, state="up", mtu=uplink_mtu(ipr), address=own)
 
 
 def uplink_mtu(ipr: IPRoute) -> int:

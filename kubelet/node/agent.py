@@ -31,7 +31,7 @@ log = logging.getLogger("kubelet.node")
 UPDATE_SECONDS = 10.0
 REPORT_SECONDS = 300.0
 IMAGES_SECONDS = 60.0
-RUNTIME_TIMEOUT = 10.0
+RUNTIME_TIMEOUT = 5.0
 _BACKOFF_START, _BACKOFF_LIMIT = 0.1, 7.0
 _NODE_EVENTS = {
     ("Ready", "True"): "NodeReady",
@@ -66,6 +66,7 @@ class NodeAgent:
         self._machine: Machine = read_machine()
         self._held: NodeStatus | None = None
         self._told: dict[str, str] = {}
+        self._probe: asyncio.Task[RuntimeVersion] | None = None
         self._reported = 0.0
         self._images: Sequence[ImageStatus] = ()
         self._images_at = -IMAGES_SECONDS
@@ -83,7 +84,7 @@ class NodeAgent:
         while True:
             self._wake.clear()
             try:
-                async with asyncio.timeout(UPDATE_SECONDS):
+                async with asyncio.timeout(UPDATE_SECONDS + RUNTIME_TIMEOUT):
                     await self.update()
             except Exception as error:
                 log.warning("status of node %s not written: %s", self._identity.name, error or type(error).__name__)
@@ -139,17 +140,29 @@ class NodeAgent:
         )
 
     async def _runtime_version(self) -> RuntimeVersion | None:
-        """The runtime's version as the proof that it answers; the images too when they are old."""
-        try:
-            async with asyncio.timeout(RUNTIME_TIMEOUT):
-                version = await self._runtime.version()
-                if time.monotonic() - self._images_at >= IMAGES_SECONDS:
-                    self._images = await self._runtime.list_images()
-                    self._images_at = time.monotonic()
-                return version
-        except (RuntimeFailure, TimeoutError) as error:
-            log.warning("container runtime is down: %s", error or "no answer")
+        """The runtime's version as the proof that it answers.
+
+        A call to a runtime that hangs cannot be cut short; it is left to end by itself and asked for again then.
+        """
+        probe = self._probe or asyncio.create_task(self._ask_runtime(), name="runtime probe")
+        done, _ = await asyncio.wait({probe}, timeout=RUNTIME_TIMEOUT)
+        self._probe = None if done else probe
+        if not done:
+            log.warning("container runtime is down: no answer within %.0f s", RUNTIME_TIMEOUT)
             return None
+        try:
+            return probe.result()
+        except RuntimeFailure as error:
+            log.warning("container runtime is down: %s", error)
+            return None
+
+    async def _ask_runtime(self) -> RuntimeVersion:
+        """The images too when they are old."""
+        version = await self._runtime.version()
+        if time.monotonic() - self._images_at >= IMAGES_SECONDS:
+            self._images = await self._runtime.list_images()
+            self._images_at = time.monotonic()
+        return version
 
     async def _reconcile(self) -> Node:
         node = await self._client.get(Node, self._identity.name)
@@ -169,7 +182,7 @@ class NodeAgent:
         delay = _BACKOFF_START
         while True:
             try:
-                async with asyncio.timeout(RUNTIME_TIMEOUT * 2):
+                async with asyncio.timeout(UPDATE_SECONDS + RUNTIME_TIMEOUT):
                     await attempt()
                 return
             except Exception as error:

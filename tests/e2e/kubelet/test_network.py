@@ -158,6 +158,15 @@ async def test_a_pod_leaves_the_cluster_with_the_nodes_address(lab: Lab, nodes) 
     assert pings(pod, NODE_IPS["two"])
 
 
+async def test_the_bridge_keeps_its_hardware_address(lab: Lab, nodes) -> None:
+    space, network = nodes["one"]
+    before = run("ip", "-n", space, "-br", "link", "show", "cox0").split()[2]
+    for name in ("a", "b", "c", "d"):
+        _, pid = lab.pod(name)
+        await network.setup_pod(pid, name)
+    assert run("ip", "-n", space, "-br", "link", "show", "cox0").split()[2] == before
+
+
 async def test_setup_is_fast_and_idempotent(lab: Lab, nodes) -> None:
     _, network = nodes["one"]
     pod, pid = lab.pod("a")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -293,6 +294,25 @@ async def test_the_status_is_written_when_it_changed(
     runtime.away = False
     await agent.update()
     assert events.seen[-1] == ("NodeReady", "Node node-1 status is now: NodeReady")
+
+
+async def test_a_runtime_that_hangs_is_down_and_is_asked_again_when_it_answers(
+    agent: NodeAgent, runtime: FakeRuntime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kubelet.node.agent.RUNTIME_TIMEOUT", 0.01)
+    answer, asked = asyncio.Event(), []
+
+    async def hang() -> RuntimeVersion:
+        asked.append(1)
+        await answer.wait()
+        return DOCKER
+
+    monkeypatch.setattr(runtime, "version", hang)
+    assert (await agent.observe()).runtime is None
+    assert (await agent.observe()).runtime is None
+    assert len(asked) == 1
+    answer.set()
+    assert (await agent.observe()).runtime == DOCKER
 
 
 async def test_a_lease_is_made_owned_and_renewed(client: FakeClient) -> None:
