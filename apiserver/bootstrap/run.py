@@ -86,7 +86,7 @@ class Bootstrap:
         stored = store.cached(namespace, name)
         if stored is None:
             if await _create(store, wanted):
-                log.info("created %s %s", plural, name)
+                log.debug("created %s %s", plural, name)
                 return
         elif repair is None or repair(stored, wanted) is None:
             return
