@@ -74,7 +74,7 @@ def main() -> None:
     settings = parse(Settings)
     if unknown := unknown_names(settings):
         sys.exit(f"error: --controllers: {', '.join(unknown)} is not in the list of known controllers")
-    sys.exit(run(NAME, settings, lambda process: serve(process, settings), port=settings.secure_port))
+    sys.exit(run(NAME, settings, lambda process: serve(process, settings), port=settings.secure_port or None))
 
 
 if __name__ == "__main__":

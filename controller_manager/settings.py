@@ -35,7 +35,7 @@ def parse_duration(value: object) -> object:
 
 
 class Settings(ProcessSettings):
-    """See the page above for what each means."""
+    """See the page above for what each means. `--secure-port=0` serves no health and no metrics."""
 
     secure_port: int = 10257
     controllers: str = "*"
