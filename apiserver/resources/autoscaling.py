@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from apiserver.resources.columns import NAME_AGE
+from apiserver.resources import group_defaults as defaults
+from apiserver.resources import group_validation as validation
+from apiserver.resources import workload_columns as columns
 from apiserver.resources.strategy import KindStrategy
 from apiserver.types import Resource
+
+_STRATEGY = KindStrategy(status=True, defaults=defaults.default_autoscaler, checks=validation.check_autoscaler)
 
 RESOURCES = (
     Resource(
@@ -14,8 +18,8 @@ RESOURCES = (
         "HorizontalPodAutoscaler",
         "horizontalpodautoscaler",
         True,
-        KindStrategy(status=True),
-        NAME_AGE,
+        _STRATEGY,
+        columns.AUTOSCALER,
         ("hpa",),
         ("all",),
         status=True,
@@ -27,8 +31,8 @@ RESOURCES = (
         "HorizontalPodAutoscaler",
         "horizontalpodautoscaler",
         True,
-        KindStrategy(status=True),
-        NAME_AGE,
+        _STRATEGY,
+        columns.AUTOSCALER,
         ("hpa",),
         ("all",),
         status=True,

@@ -1,23 +1,141 @@
-"""The core group (``/api/v1``), except pods, which have a package of their own."""
+"""The core group (``/api/v1``)."""
 
 from __future__ import annotations
 
-from apiserver.resources.columns import CREATED_AT, NAME, NAME_AGE
+from collections.abc import Callable
+
+from apiserver.resources import core_columns as columns
+from apiserver.resources import core_defaults as defaults
+from apiserver.resources import core_validation as validation
+from apiserver.resources import workload_columns, workload_defaults, workload_validation
+from apiserver.resources.columns import CREATED_AT, NAME, dig
+from apiserver.resources.pods.columns import COLUMNS as POD_COLUMNS
+from apiserver.resources.pods.strategy import POD
 from apiserver.resources.strategy import KindStrategy
-from apiserver.types import Resource, ScalePaths
+from apiserver.types import Object, Resource, ScalePaths
+from common.api.names import is_dns1035_label, is_dns1123_label
 
 ALL = ("all",)
 
+
+def field(*path: str) -> Callable[[Object], str]:
+    """A selectable field: the text at a path."""
+    return lambda obj: str(dig(obj, *path) or "")
+
+
+def flag(*path: str) -> Callable[[Object], str]:
+    return lambda obj: "true" if dig(obj, *path) else "false"
+
+
+def number(*path: str) -> Callable[[Object], str]:
+    return lambda obj: str(dig(obj, *path) or 0)
+
+
+_ABOUT = ("kind", "namespace", "name", "uid", "apiVersion", "resourceVersion", "fieldPath")
+EVENT_FIELDS = {
+    **{f"involvedObject.{name}": field("involvedObject", name) for name in _ABOUT},
+    "reason": field("reason"),
+    "reportingComponent": field("reportingComponent"),
+    "source": lambda obj: dig(obj, "source", "component") or obj.get("reportingComponent") or "",
+    "type": field("type"),
+}
+POD_FIELDS = {
+    "spec.nodeName": field("spec", "nodeName"),
+    "spec.restartPolicy": field("spec", "restartPolicy"),
+    "spec.schedulerName": field("spec", "schedulerName"),
+    "spec.serviceAccountName": field("spec", "serviceAccountName"),
+    "spec.hostNetwork": flag("spec", "hostNetwork"),
+    "status.phase": field("status", "phase"),
+    "status.podIP": field("status", "podIP"),
+    "status.nominatedNodeName": field("status", "nominatedNodeName"),
+}
+
 RESOURCES = (
     Resource("", "v1", "bindings", "Binding", "binding", True, KindStrategy(), verbs=("create",)),
-    Resource("", "v1", "configmaps", "ConfigMap", "configmap", True, KindStrategy(), NAME_AGE, ("cm",)),
-    Resource("", "v1", "endpoints", "Endpoints", "endpoints", True, KindStrategy(), NAME_AGE, ("ep",)),
-    Resource("", "v1", "events", "Event", "event", True, KindStrategy(), NAME_AGE, ("ev",)),
     Resource(
-        "", "v1", "limitranges", "LimitRange", "limitrange", True, KindStrategy(), (NAME, CREATED_AT), ("limits",)
+        "",
+        "v1",
+        "configmaps",
+        "ConfigMap",
+        "configmap",
+        True,
+        KindStrategy(checks=validation.check_config_map, update_checks=validation.check_config_map_update),
+        columns.CONFIG_MAP,
+        ("cm",),
     ),
-    Resource("", "v1", "namespaces", "Namespace", "namespace", False, KindStrategy(), NAME_AGE, ("ns",), status=True),
-    Resource("", "v1", "nodes", "Node", "node", False, KindStrategy(status=True), NAME_AGE, ("no",), status=True),
+    Resource(
+        "",
+        "v1",
+        "endpoints",
+        "Endpoints",
+        "endpoints",
+        True,
+        KindStrategy(defaults=defaults.default_endpoints, checks=validation.check_endpoints),
+        columns.ENDPOINTS,
+        ("ep",),
+    ),
+    Resource(
+        "",
+        "v1",
+        "events",
+        "Event",
+        "event",
+        True,
+        KindStrategy(defaults=defaults.default_event, checks=validation.check_event),
+        columns.EVENT,
+        ("ev",),
+        selectable_fields=EVENT_FIELDS,
+    ),
+    Resource(
+        "",
+        "v1",
+        "limitranges",
+        "LimitRange",
+        "limitrange",
+        True,
+        KindStrategy(defaults=defaults.default_limit_range, checks=validation.check_limit_range),
+        (NAME, CREATED_AT),
+        ("limits",),
+    ),
+    Resource(
+        "",
+        "v1",
+        "namespaces",
+        "Namespace",
+        "namespace",
+        False,
+        KindStrategy(
+            status=True,
+            defaults=defaults.default_namespace,
+            on_create=defaults.prepare_namespace,
+            on_update=defaults.keep_namespace,
+        ),
+        columns.NAMESPACE,
+        ("ns",),
+        status=True,
+        selectable_fields={"status.phase": field("status", "phase")},
+        name_validation=is_dns1123_label,
+    ),
+    Resource(
+        "",
+        "v1",
+        "nodes",
+        "Node",
+        "node",
+        False,
+        KindStrategy(
+            status=False,
+            defaults=defaults.default_node,
+            on_update=defaults.keep_node,
+            checks=validation.check_node,
+            update_checks=validation.check_node_update,
+            status_checks=validation.check_node,
+        ),
+        columns.NODE,
+        ("no",),
+        status=True,
+        selectable_fields={"spec.unschedulable": flag("spec", "unschedulable")},
+    ),
     Resource(
         "",
         "v1",
@@ -25,8 +143,13 @@ RESOURCES = (
         "PersistentVolumeClaim",
         "persistentvolumeclaim",
         True,
-        KindStrategy(status=True),
-        NAME_AGE,
+        KindStrategy(
+            status=True,
+            defaults=workload_defaults.default_claim,
+            checks=validation.check_claim,
+            update_checks=validation.check_claim_update,
+        ),
+        columns.PERSISTENT_VOLUME_CLAIM,
         ("pvc",),
         status=True,
     ),
@@ -37,8 +160,13 @@ RESOURCES = (
         "PersistentVolume",
         "persistentvolume",
         False,
-        KindStrategy(status=True),
-        NAME_AGE,
+        KindStrategy(
+            status=True,
+            defaults=defaults.default_volume,
+            checks=validation.check_volume,
+            update_checks=validation.check_volume_update,
+        ),
+        columns.PERSISTENT_VOLUME,
         ("pv",),
         status=True,
     ),
@@ -49,15 +177,24 @@ RESOURCES = (
         "Pod",
         "pod",
         True,
-        KindStrategy(status=True),
-        NAME_AGE,
+        POD,
+        POD_COLUMNS,
         ("po",),
         ALL,
         status=True,
-        has_generation=False,
         graceful=True,
+        selectable_fields=POD_FIELDS,
     ),
-    Resource("", "v1", "podtemplates", "PodTemplate", "podtemplate", True, KindStrategy(), NAME_AGE),
+    Resource(
+        "",
+        "v1",
+        "podtemplates",
+        "PodTemplate",
+        "podtemplate",
+        True,
+        KindStrategy(defaults=workload_defaults.default_pod_template, checks=workload_validation.check_pod_template),
+        workload_columns.POD_TEMPLATE,
+    ),
     Resource(
         "",
         "v1",
@@ -65,13 +202,18 @@ RESOURCES = (
         "ReplicationController",
         "replicationcontroller",
         True,
-        KindStrategy(status=True),
-        NAME_AGE,
+        KindStrategy(
+            status=True,
+            defaults=workload_defaults.default_replication_controller,
+            checks=workload_validation.check_replication_controller,
+        ),
+        workload_columns.REPLICATION_CONTROLLER,
         ("rc",),
         ALL,
         status=True,
         scale=ScalePaths(),
         has_generation=True,
+        selectable_fields={"status.replicas": number("status", "replicas")},
     ),
     Resource(
         "",
@@ -80,13 +222,37 @@ RESOURCES = (
         "ResourceQuota",
         "resourcequota",
         True,
-        KindStrategy(status=True),
-        NAME_AGE,
+        KindStrategy(status=True, checks=validation.check_resource_quota),
+        columns.RESOURCE_QUOTA,
         ("quota",),
         status=True,
     ),
-    Resource("", "v1", "secrets", "Secret", "secret", True, KindStrategy(), NAME_AGE),
-    Resource("", "v1", "serviceaccounts", "ServiceAccount", "serviceaccount", True, KindStrategy(), NAME_AGE, ("sa",)),
+    Resource(
+        "",
+        "v1",
+        "secrets",
+        "Secret",
+        "secret",
+        True,
+        KindStrategy(
+            defaults=defaults.default_secret,
+            checks=validation.check_secret,
+            update_checks=validation.check_secret_update,
+        ),
+        columns.SECRET,
+        selectable_fields={"type": field("type")},
+    ),
+    Resource(
+        "",
+        "v1",
+        "serviceaccounts",
+        "ServiceAccount",
+        "serviceaccount",
+        True,
+        KindStrategy(),
+        columns.SERVICE_ACCOUNT,
+        ("sa",),
+    ),
     Resource(
         "",
         "v1",
@@ -94,10 +260,18 @@ RESOURCES = (
         "Service",
         "service",
         True,
-        KindStrategy(status=True),
-        NAME_AGE,
+        KindStrategy(
+            status=True,
+            defaults=defaults.default_service,
+            on_update=validation.keep_cluster_ips,
+            checks=validation.check_service,
+            update_checks=validation.check_service_update,
+        ),
+        columns.SERVICE,
         ("svc",),
         ALL,
         status=True,
+        name_validation=is_dns1035_label,
+        selectable_fields={"spec.clusterIP": field("spec", "clusterIP"), "spec.type": field("spec", "type")},
     ),
 )

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from apiserver.resources.columns import NAME_AGE
+from apiserver.resources import group_columns as columns
+from apiserver.resources import group_defaults as defaults
 from apiserver.resources.strategy import KindStrategy
 from apiserver.types import Resource
+
+_EXTENSIONS = ("api-extensions",)
 
 RESOURCES = (
     Resource(
@@ -14,9 +17,9 @@ RESOURCES = (
         "MutatingWebhookConfiguration",
         "mutatingwebhookconfiguration",
         False,
-        KindStrategy(),
-        NAME_AGE,
-        categories=("api-extensions",),
+        KindStrategy(defaults=defaults.default_webhooks),
+        columns.WEBHOOKS,
+        categories=_EXTENSIONS,
         has_generation=True,
     ),
     Resource(
@@ -26,9 +29,9 @@ RESOURCES = (
         "ValidatingAdmissionPolicy",
         "validatingadmissionpolicy",
         False,
-        KindStrategy(status=True),
-        NAME_AGE,
-        categories=("api-extensions",),
+        KindStrategy(status=True, defaults=defaults.default_admission_policy),
+        columns.ADMISSION_POLICY,
+        categories=_EXTENSIONS,
         status=True,
         has_generation=True,
     ),
@@ -39,9 +42,9 @@ RESOURCES = (
         "ValidatingAdmissionPolicyBinding",
         "validatingadmissionpolicybinding",
         False,
-        KindStrategy(),
-        NAME_AGE,
-        categories=("api-extensions",),
+        KindStrategy(defaults=defaults.default_admission_policy_binding),
+        columns.ADMISSION_POLICY_BINDING,
+        categories=_EXTENSIONS,
         has_generation=True,
     ),
     Resource(
@@ -51,9 +54,9 @@ RESOURCES = (
         "ValidatingWebhookConfiguration",
         "validatingwebhookconfiguration",
         False,
-        KindStrategy(),
-        NAME_AGE,
-        categories=("api-extensions",),
+        KindStrategy(defaults=defaults.default_webhooks),
+        columns.WEBHOOKS,
+        categories=_EXTENSIONS,
         has_generation=True,
     ),
     Resource(
@@ -63,10 +66,10 @@ RESOURCES = (
         "CustomResourceDefinition",
         "customresourcedefinition",
         False,
-        KindStrategy(status=True),
-        NAME_AGE,
+        KindStrategy(status=True, defaults=defaults.default_definition),
+        columns.DEFINITION,
         ("crd", "crds"),
-        ("api-extensions",),
+        _EXTENSIONS,
         status=True,
         has_generation=True,
     ),
@@ -77,9 +80,9 @@ RESOURCES = (
         "APIService",
         "apiservice",
         False,
-        KindStrategy(status=True),
-        NAME_AGE,
-        categories=("api-extensions",),
+        KindStrategy(status=True, defaults=defaults.default_api_service),
+        columns.API_SERVICE,
+        categories=_EXTENSIONS,
         status=True,
     ),
 )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from apiserver.resources.columns import NAME_AGE
+from apiserver.resources import group_columns as columns
+from apiserver.resources import group_defaults as defaults
+from apiserver.resources import group_validation as validation
 from apiserver.resources.strategy import KindStrategy
 from apiserver.types import Resource
 
@@ -14,8 +16,8 @@ RESOURCES = (
         "IngressClass",
         "ingressclass",
         False,
-        KindStrategy(),
-        NAME_AGE,
+        KindStrategy(defaults=defaults.default_ingress_class),
+        columns.INGRESS_CLASS,
         has_generation=True,
     ),
     Resource(
@@ -25,8 +27,8 @@ RESOURCES = (
         "Ingress",
         "ingress",
         True,
-        KindStrategy(status=True),
-        NAME_AGE,
+        KindStrategy(status=True, defaults=defaults.default_ingress, checks=validation.check_ingress),
+        columns.INGRESS,
         ("ing",),
         status=True,
         has_generation=True,
@@ -38,8 +40,8 @@ RESOURCES = (
         "NetworkPolicy",
         "networkpolicy",
         True,
-        KindStrategy(),
-        NAME_AGE,
+        KindStrategy(defaults=defaults.default_network_policy, checks=validation.check_network_policy),
+        columns.NETWORK_POLICY,
         ("netpol",),
         has_generation=True,
     ),

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from apiserver.resources.columns import NAME_AGE
+from apiserver.resources import group_validation as validation
+from apiserver.resources import workload_columns as columns
 from apiserver.resources.strategy import KindStrategy
 from apiserver.types import Resource
 
@@ -14,8 +15,8 @@ RESOURCES = (
         "PodDisruptionBudget",
         "poddisruptionbudget",
         True,
-        KindStrategy(status=True),
-        NAME_AGE,
+        KindStrategy(status=True, checks=validation.check_disruption_budget),
+        columns.DISRUPTION_BUDGET,
         ("pdb",),
         status=True,
         has_generation=True,

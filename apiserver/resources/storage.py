@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
-from apiserver.resources.columns import NAME_AGE
+from apiserver.resources import group_columns as columns
+from apiserver.resources import group_defaults as defaults
+from apiserver.resources import group_validation as validation
 from apiserver.resources.strategy import KindStrategy
 from apiserver.types import Resource
 
 RESOURCES = (
-    Resource("storage.k8s.io", "v1", "csidrivers", "CSIDriver", "csidriver", False, KindStrategy(), NAME_AGE),
-    Resource("storage.k8s.io", "v1", "csinodes", "CSINode", "csinode", False, KindStrategy(), NAME_AGE),
+    Resource(
+        "storage.k8s.io",
+        "v1",
+        "csidrivers",
+        "CSIDriver",
+        "csidriver",
+        False,
+        KindStrategy(defaults=defaults.default_csi_driver),
+        columns.CSI_DRIVER,
+        has_generation=True,
+    ),
+    Resource("storage.k8s.io", "v1", "csinodes", "CSINode", "csinode", False, KindStrategy(), columns.CSI_NODE),
     Resource(
         "storage.k8s.io",
         "v1",
@@ -17,7 +29,7 @@ RESOURCES = (
         "csistoragecapacity",
         True,
         KindStrategy(),
-        NAME_AGE,
+        columns.CSI_STORAGE_CAPACITY,
     ),
     Resource(
         "storage.k8s.io",
@@ -26,8 +38,12 @@ RESOURCES = (
         "StorageClass",
         "storageclass",
         False,
-        KindStrategy(),
-        NAME_AGE,
+        KindStrategy(
+            defaults=defaults.default_storage_class,
+            checks=validation.check_storage_class,
+            update_checks=validation.check_storage_class_update,
+        ),
+        columns.STORAGE_CLASS,
         ("sc",),
     ),
     Resource(
@@ -38,7 +54,7 @@ RESOURCES = (
         "volumeattachment",
         False,
         KindStrategy(status=True),
-        NAME_AGE,
+        columns.VOLUME_ATTACHMENT,
         status=True,
     ),
 )

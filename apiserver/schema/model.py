@@ -47,9 +47,13 @@ class Place:
 
 
 class Type(Protocol):
-    go: str
-    """The Go type's name, for error messages."""
-    quick: Quick
+    @property
+    def go(self) -> str:
+        """The Go type's name, for error messages."""
+
+    @property
+    def quick(self) -> Quick:
+        """Whether a value is right as it is."""
 
     def convert(self, value: Any, place: Place) -> Any:
         """The value as Go would decode and encode it. Raises DecodeError."""

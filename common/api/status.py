@@ -191,8 +191,17 @@ class FieldError:
         return f"{self.field}: {self.body}"
 
 
+class GoSyntax(str):
+    """The value of a field error that Go prints as a composite literal: shown as it is, without quotes."""
+
+
 def _shown(value: Any) -> str:
     """A value as Go prints it in a field error: strings quoted, numbers plain, the rest as JSON."""
+    if isinstance(value, GoSyntax):
+        return str(value)
+    if isinstance(value, dict) and all(isinstance(v, str) for v in value.values()):
+        pairs = ", ".join(f"{json.dumps(k)}:{json.dumps(v)}" for k, v in sorted(value.items()))
+        return f"map[string]string{{{pairs}}}"
     if isinstance(value, str | bool) or value is None:
         return json.dumps(value, ensure_ascii=False)
     if isinstance(value, int | float):

@@ -1,0 +1,1 @@
+"""Pods and pod templates: the one kind big enough for a package of its own."""

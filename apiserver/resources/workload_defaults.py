@@ -1,0 +1,163 @@
+"""Defaults of the kinds that make pods (upstream: pkg/apis/{apps,batch}/v1/defaults.go)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from apiserver.resources.pods.defaults import default_template
+from apiserver.types import Object
+
+QUARTER = "25%"
+
+
+def default_deployment(obj: Object) -> None:
+    spec = obj.setdefault("spec", {})
+    spec.setdefault("replicas", 1)
+    strategy = spec.setdefault("strategy", {})
+    if not strategy.get("type"):
+        strategy["type"] = "RollingUpdate"
+    if strategy["type"] == "RollingUpdate":
+        rolling = strategy.setdefault("rollingUpdate", {})
+        rolling.setdefault("maxUnavailable", QUARTER)
+        rolling.setdefault("maxSurge", QUARTER)
+    spec.setdefault("revisionHistoryLimit", 10)
+    spec.setdefault("progressDeadlineSeconds", 600)
+    default_template(spec.get("template"))
+
+
+def default_replica_set(obj: Object) -> None:
+    spec = obj.setdefault("spec", {})
+    spec.setdefault("replicas", 1)
+    _labels_from_template(obj)
+    default_template(spec.get("template"))
+
+
+def default_replication_controller(obj: Object) -> None:
+    spec = obj.setdefault("spec", {})
+    spec.setdefault("replicas", 1)
+    labels = _labels_from_template(obj)
+    if labels and not spec.get("selector"):
+        spec["selector"] = dict(labels)
+    default_template(spec.get("template"))
+
+
+def _labels_from_template(obj: Object) -> dict[str, str]:
+    """Gives an object without labels those of its template."""
+    template = obj["spec"].get("template") or {}
+    labels: dict[str, str] = (template.get("metadata") or {}).get("labels") or {}
+    metadata = obj.setdefault("metadata", {})
+    if labels and not metadata.get("labels"):
+        metadata["labels"] = dict(labels)
+    return labels
+
+
+def default_daemon_set(obj: Object) -> None:
+    spec = obj.setdefault("spec", {})
+    strategy = spec.setdefault("updateStrategy", {})
+    if not strategy.get("type"):
+        strategy["type"] = "RollingUpdate"
+    if strategy["type"] == "RollingUpdate":
+        rolling = strategy.setdefault("rollingUpdate", {})
+        rolling.setdefault("maxUnavailable", 1)
+        rolling.setdefault("maxSurge", 0)
+    spec.setdefault("revisionHistoryLimit", 10)
+    default_template(spec.get("template"))
+
+
+def default_stateful_set(obj: Object) -> None:
+    spec = obj.setdefault("spec", {})
+    if not spec.get("podManagementPolicy"):
+        spec["podManagementPolicy"] = "OrderedReady"
+    strategy = spec.setdefault("updateStrategy", {})
+    if not strategy.get("type"):
+        strategy["type"] = "RollingUpdate"
+        # Only a defaulted strategy gets a partition of its own (upstream's SetDefaults_StatefulSet).
+        strategy.setdefault("rollingUpdate", {})
+    if strategy["type"] == "RollingUpdate" and "rollingUpdate" in strategy:
+        strategy["rollingUpdate"].setdefault("partition", 0)
+    retention = spec.setdefault("persistentVolumeClaimRetentionPolicy", {})
+    for when in ("whenDeleted", "whenScaled"):
+        if not retention.get(when):
+            retention[when] = "Retain"
+    spec.setdefault("replicas", 1)
+    spec.setdefault("revisionHistoryLimit", 10)
+    default_template(spec.get("template"))
+    for claim in spec.get("volumeClaimTemplates") or ():
+        claim.setdefault("apiVersion", "v1")
+        claim.setdefault("kind", "PersistentVolumeClaim")
+        default_claim(claim)
+
+
+def default_claim(obj: Object) -> None:
+    obj.setdefault("spec", {}).setdefault("volumeMode", "Filesystem")
+    status = obj.setdefault("status", {})
+    if not status.get("phase"):
+        status["phase"] = "Pending"
+
+
+def default_job(obj: Object) -> None:
+    _default_job_spec(obj.setdefault("spec", {}))
+
+
+def _job_labels(obj: Object) -> None:
+    template = obj["spec"].get("template") or {}
+    labels = (template.get("metadata") or {}).get("labels")
+    metadata = obj.setdefault("metadata", {})
+    if labels and not metadata.get("labels"):
+        metadata["labels"] = dict(labels)
+
+
+def _default_job_spec(spec: dict[str, Any]) -> None:
+    if spec.get("completions") is None and spec.get("parallelism") is None:
+        spec["completions"] = spec["parallelism"] = 1
+    spec.setdefault("parallelism", 1)
+    if "backoffLimitPerIndex" in spec:
+        spec.setdefault("backoffLimit", 2**31 - 1)
+    spec.setdefault("backoffLimit", 6)
+    spec.setdefault("completionMode", "NonIndexed")
+    spec.setdefault("suspend", False)
+    policy = spec.get("podFailurePolicy")
+    if "podReplacementPolicy" not in spec:
+        spec["podReplacementPolicy"] = "Failed" if policy is not None else "TerminatingOrFailed"
+    for rule in (policy or {}).get("rules") or ():
+        for pattern in rule.get("onPodConditions") or ():
+            if not pattern.get("status"):
+                pattern["status"] = "True"
+    default_template(spec.get("template"))
+
+
+def default_cron_job(obj: Object) -> None:
+    spec = obj.setdefault("spec", {})
+    if not spec.get("concurrencyPolicy"):
+        spec["concurrencyPolicy"] = "Allow"
+    spec.setdefault("suspend", False)
+    spec.setdefault("successfulJobsHistoryLimit", 3)
+    spec.setdefault("failedJobsHistoryLimit", 1)
+    template = spec.get("jobTemplate")
+    if template is not None:
+        job_spec = template.setdefault("spec", {})
+        default_template(job_spec.get("template"))
+
+
+def default_pod_template(obj: Object) -> None:
+    default_template(obj.get("template"))
+
+
+def prepare_job(obj: Object) -> None:
+    """Gives a job its selector and its pods the labels it selects by (upstream: generateSelector).
+
+    The uid is part of both, so the generic verbs must have set it before.
+    """
+    spec = obj.setdefault("spec", {})
+    metadata = obj.get("metadata") or {}
+    uid, name = metadata.get("uid", ""), metadata.get("name", "")
+    template = spec.get("template")
+    _job_labels(obj)
+    if spec.get("manualSelector") or template is None or spec.get("selector"):
+        return
+    labels = template.setdefault("metadata", {}).setdefault("labels", {})
+    labels.setdefault("job-name", name)
+    labels.setdefault("batch.kubernetes.io/job-name", name)
+    labels.setdefault("controller-uid", uid)
+    labels.setdefault("batch.kubernetes.io/controller-uid", uid)
+    spec["selector"] = {"matchLabels": {"batch.kubernetes.io/controller-uid": uid}}
