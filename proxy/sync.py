@@ -141,7 +141,8 @@ class Syncer:
         if change:
             await self._iptables.restore(change.text())
         if full:
-            await self._iptables.ensure_jumps()
+            if not await self._iptables.intact():
+                await self._iptables.ensure_jumps()
             self._full_due = started + FULL_SYNC_PERIOD_SECONDS
         self._book.written()
         self.last_synced, self.pending_since = time.monotonic(), None
