@@ -74,12 +74,13 @@ def _check_initial_events(options: ListOptions) -> None:
 
 
 async def _revision(store: Store, options: ListOptions) -> int:
-    """The revision to start at; the present one is waited for when the client asks for the most recent state."""
+    """The revision to start at; waited for, as the present one is when the client names none."""
     revision = parse_revision(options.resource_version)
     if not options.resource_version:
         if not await store.fresh():
             raise Timeout("etcdserver: request timed out", {"retryAfterSeconds": 1})
-    elif options.initial_events:
+    elif revision:
+        # Behind it, events that the client has seen would come again.
         await reach(store, revision)
     return revision
 

@@ -220,6 +220,10 @@ def prefix_end(prefix: bytes) -> bytes:
     return prefix[:-1] + bytes([prefix[-1] + 1])
 
 
+BUSY, GATHER = 4, 0.001
+"""From so many askers at a time on, a question gathers for so long."""
+
+
 class ReadIndex:
     """etcd's current revision: one question for all who ask at about the same time.
 
@@ -232,8 +236,10 @@ class ReadIndex:
         self._key = key
         self._sent: asyncio.Task[int] | None = None
         self._gathering: asyncio.Task[int] | None = None
+        self._askers = 0
 
     async def revision(self) -> int:
+        self._askers += 1
         if self._gathering is None:
             self._gathering = asyncio.create_task(self._ask(self._sent))
             # All askers may be gone when it fails.
@@ -243,5 +249,8 @@ class ReadIndex:
     async def _ask(self, previous: asyncio.Task[int] | None) -> int:
         if previous is not None and not previous.done():
             await asyncio.wait([previous])
+            if self._askers >= BUSY:
+                await asyncio.sleep(GATHER)
+        self._askers = 0
         self._sent, self._gathering = self._gathering, None
         return int((await self._etcd.range(self._key, count_only=True)).header.revision)
