@@ -1,7 +1,7 @@
 """Which volumes of which pod are set up: ``kubelet.types.Volumes``.
 
 Setting up is idempotent and remembers nothing that matters across a restart: what is on disk and in the mount table is
-looked at anew. While a pod runs, a loop refreshes what its configMaps, secrets, labels and tokens put into files.
+looked at anew, and while the API server is away the files that are there do. While a pod runs, a loop refreshes what its configMaps, secrets, labels and tokens put into files.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from lightkube.models.core_v1 import Volume
 from lightkube.resources.core_v1 import Pod
 
 from common.api.meta import meta_of
-from common.api.status import StatusError
+from common.api.status import InternalError, ServiceUnavailable, StatusError, Timeout, TooManyRequests
 from kubelet.types import ObjectSource, VolumeError
 from kubelet.volumes import config_map, downward_api, empty_dir, host_path, ownership, projected, secret
-from kubelet.volumes.atomic_writer import write_payload
+from kubelet.volumes.atomic_writer import DATA_LINK, write_payload
 from kubelet.volumes.mounts import mount_tmpfs, remove_tree
 from kubelet.volumes.payload import DEFAULT_MODE, Payload, fs_group
 from kubelet.volumes.token import TokenManager
@@ -128,7 +128,13 @@ class VolumeManager:
         if volume.emptyDir is not None:
             await asyncio.to_thread(_set_up_empty_dir, path, volume, pod)
         else:
-            payload = await self._payload(pod, volume)
+            try:
+                payload = await self._payload(pod, volume)
+            except (ServiceUnavailable, Timeout, TooManyRequests, InternalError) as error:
+                if not (path / DATA_LINK).exists():
+                    raise
+                log.warning("volume %s of pod %s: what is there is used: %s", volume.name, meta_of(pod).name, error)
+                return str(path)
             await asyncio.to_thread(_write, path, payload, in_memory=kind in _IN_MEMORY, group=fs_group(pod))
         return str(path)
 

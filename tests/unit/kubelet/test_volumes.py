@@ -138,6 +138,23 @@ async def test_a_missing_object_is_told_in_upstreams_words_and_tried_again(
     assert "conf" in await volumes.mount(pod_with(SETTINGS))
 
 
+async def test_a_restarted_kubelet_uses_the_files_while_the_server_is_away(
+    server: Server, volumes: VolumeManager, tmp_path: Path
+) -> None:
+    server.objects[ConfigMap, "settings"] = config_map(a="1")
+    path = (await volumes.mount(pod_with(SETTINGS)))["conf"]
+    server.away = True
+    restarted = VolumeManager(tmp_path, CachedObjects(server, ttl=0), TokenManager(server), {})
+    assert await restarted.mount(pod_with(SETTINGS)) == {"conf": path}
+    other = Volume(name="other", configMap=ConfigMapVolumeSource(name="settings"))
+    with pytest.raises(VolumeError, match="connection refused"):
+        await restarted.mount(pod_with(other))
+    server.away = False
+    server.objects[ConfigMap, "settings"] = config_map(a="2")
+    await restarted.refresh("uid-1")
+    assert (Path(path) / "a").read_text() == "2"
+
+
 async def test_items_choose_keys_paths_and_modes(server: Server, volumes: VolumeManager) -> None:
     server.objects[ConfigMap, "settings"] = config_map(a="1", b="2")
     source = ConfigMapVolumeSource(
