@@ -145,11 +145,12 @@ class PodManager:
 
     async def _follow_events(self) -> None:
         async for event in self._runtime.events():
-            worker = self._workers.get(event.pod_uid)
-            if worker is not None:
-                worker.wake()
-            elif event.kind == "reconnected":
+            if event.kind == "reconnected":
+                for worker in self._workers.values():
+                    worker.wake()
                 self._relist_now.set()
+            elif event.pod_uid in self._workers:
+                self._workers[event.pod_uid].wake()
 
     async def _relist_loop(self) -> None:
         await self._pods.wait_synced()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 
 from lightkube.models.core_v1 import Container, PodCondition, PodStatus
@@ -14,7 +15,9 @@ from kubelet.pods.identity import find_container, identity_of, spec_of
 from kubelet.pods.observed import PodObservation
 from kubelet.pods.status import CONDITIONS, Findings, Waiting, build_status
 from kubelet.pods.tools import Tools
-from kubelet.types import ContainerState, RuntimeContainer
+from kubelet.types import ContainerState, RuntimeContainer, RuntimeFailure
+
+FALLBACK_LINES, FALLBACK_BYTES = 80, 2048
 
 
 class Reporter:
@@ -25,6 +28,7 @@ class Reporter:
         self.ready_before = _ready_ids(pod.status)
         self._tools = tools
         self._directory = directory
+        self._known_messages: dict[str, str] = {}
         if pod.status is not None and pod.status.podIP:
             self.pod_ips = (pod.status.podIP,)
 
@@ -45,13 +49,14 @@ class Reporter:
         started: frozenset[str],
         terminating: bool,
         failure: tuple[str, str] | None,
+        messages: Mapping[str, str],
     ) -> PodStatus:
         found = Findings(
             now=now(),
             waiting=waiting,
             ready=ready,
             started=started,
-            messages=self._messages(observed),
+            messages=messages,
             pod_ips=self.pod_ips,
             host_ips=self._tools.config.node_ips,
             terminating=terminating,
@@ -74,20 +79,29 @@ class Reporter:
         base.conditions = own + others
         return base
 
-    def _messages(self, observed: PodObservation) -> dict[str, str]:
-        """Termination messages of what has ended, from the files that the containers had."""
+    async def messages(self, observed: PodObservation) -> dict[str, str]:
+        """Termination messages of what has ended: from the file that the container had, or the end of its log."""
         result = {}
         for history in observed.containers.values():
             for ended in history[:2]:
                 container = find_container(spec_of(self.pod), ended.name)
-                if ended.state is ContainerState.EXITED and container is not None:
-                    text = self._message(container, ended)
-                    if text:
-                        result[ended.id] = text
+                if ended.state is not ContainerState.EXITED or container is None:
+                    continue
+                if ended.id not in self._known_messages:
+                    self._known_messages[ended.id] = await self._message(container, ended)
+                result[ended.id] = self._known_messages[ended.id]
+        self._known_messages = dict(result)
         return result
 
-    def _message(self, container: Container, ended: RuntimeContainer) -> str:
-        return self._directory.termination_message(container.name, ended.attempt)
+    async def _message(self, container: Container, ended: RuntimeContainer) -> str:
+        text = await asyncio.to_thread(self._directory.termination_message, container.name, ended.attempt)
+        if text or ended.exit_code == 0 or container.terminationMessagePolicy != "FallbackToLogsOnError":
+            return text
+        try:
+            frames = self._tools.runtime.logs(ended.id, tail=FALLBACK_LINES)
+            return b"".join([data async for _, data in frames])[-FALLBACK_BYTES:].decode(errors="replace")
+        except RuntimeFailure as error:
+            return f"Error on reading termination message from logs: {error}"
 
 
 def _ready_ids(status: PodStatus | None) -> frozenset[str]:

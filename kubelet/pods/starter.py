@@ -79,6 +79,7 @@ class Starter:
     async def start_sandbox(self, pod: Pod, attempt: int) -> str:
         """Gives the new sandbox's id. Raises SandboxError, RuntimeUnavailable."""
         tools = self._tools
+        self._warn_of_host_ports(pod)
         try:
             sandbox_id = await self._run_sandbox(pod, attempt)
         except RuntimeUnavailable:
@@ -95,6 +96,13 @@ class Starter:
             message = f'failed to set up sandbox container "{sandbox_id}" network for pod'
             raise self._sandbox_failed(pod, f'{message} "{identity_of(pod).name}": {error}') from error
         return sandbox_id
+
+    def _warn_of_host_ports(self, pod: Pod) -> None:
+        spec = spec_of(pod)
+        ports = sorted({port.hostPort for c in spec.containers for port in c.ports or () if port.hostPort})
+        if ports and not spec.hostNetwork:
+            text = f"hostPort {', '.join(map(str, ports))} is not opened by this node: use hostNetwork or a Service"
+            self._tools.event(pod, "Warning", "HostPortNotSupported", text)
 
     async def _run_sandbox(self, pod: Pod, attempt: int) -> str:
         config = sandbox_config(pod, self._tools.config, attempt)

@@ -147,7 +147,7 @@ class PodWorker:
     async def _sync(self) -> float | None:
         self.observed = await self._observe()
         if self._rejection is not None and not self.observed.sandboxes:
-            self._report(failure=self._rejection)
+            await self._report(failure=self._rejection)
             return None
         deadline = self._deadline()
         if self._finished() or deadline == 0:
@@ -160,12 +160,12 @@ class PodWorker:
             await self._finish(None)
             return None
         if self.status is None:
-            self._report()
+            await self._report()
         retry = await self._apply(actions)
         if actions.start or actions.kill:
             self.observed = await self._observe()
             self._probe()
-        self._report()
+        await self._report()
         await self._remove_superseded()
         return min((each for each in (retry, deadline) if each is not None), default=None)
 
@@ -192,7 +192,8 @@ class PodWorker:
         try:
             sandbox_id = actions.sandbox_id
             if actions.create_sandbox:
-                await self._replace_sandbox(actions)
+                await self._replace_sandbox()
+                self._cleaned = False
                 sandbox_id = await self._starter.start_sandbox(self.pod, actions.attempt)
             await self._reporter.find_ip()
             return Prepared(sandbox_id, self._reporter.pod_ips, await volumes)
@@ -201,7 +202,7 @@ class PodWorker:
                 volumes.cancel()
             await asyncio.gather(volumes, return_exceptions=True)
 
-    async def _replace_sandbox(self, actions: Actions) -> None:
+    async def _replace_sandbox(self) -> None:
         if not self.observed.sandboxes:
             return
         message = "Pod sandbox changed, it will be killed and re-created."
@@ -247,10 +248,16 @@ class PodWorker:
     def _pod_ip(self) -> str:
         return self._reporter.pod_ips[0] if self._reporter.pod_ips else ""
 
-    def _report(self, *, terminating: bool = False, failure: tuple[str, str] | None = None) -> None:
+    async def _report(self, *, terminating: bool = False, failure: tuple[str, str] | None = None) -> None:
         findings = self._probes.findings()
         status = self._reporter.compute(
-            self.observed, self._waiting, self._probes.ready(), findings.started, terminating, failure
+            self.observed,
+            self._waiting,
+            self._probes.ready(),
+            findings.started,
+            terminating,
+            failure,
+            await self._reporter.messages(self.observed),
         )
         self._writer.set(status)
 
@@ -277,9 +284,9 @@ class PodWorker:
         self._probes.stop()
         await self._reporter.find_ip()
         if failure is None:
-            self._report()  # how it ended, before what is left of it is taken down
+            await self._report()  # how it ended, before what is left of it is taken down
         await self._end_everything(grace_period(self.pod))
-        self._report(failure=failure)
+        await self._report(failure=failure)
         await self._tools.volumes.unmount(self.identity.uid)
         self._cleaned = True
 
@@ -293,8 +300,8 @@ class PodWorker:
         """A deleted pod: end it, say how it ended, take it down, and only then let its object go."""
         self._probes.stop()
         await self._repeated(self._end_within_grace)
-        if not self.gone and self.status is not None:
-            self._report(terminating=True)
+        if not self.gone and (self.status is not None or self.observed.sandboxes):
+            await self._report(terminating=True)
             await self._interrupted_by_removal(self._writer.flushed())
         await self._repeated(self._take_down)
         if not self.gone:
