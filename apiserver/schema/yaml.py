@@ -52,9 +52,9 @@ def _text(node: Any) -> str:
     """A key as JSON has it."""
     if not isinstance(node, yaml.ScalarNode):
         raise YAMLError("yaml: invalid map key")
-    return {"tag:yaml.org,2002:bool": _bool_key, "tag:yaml.org,2002:null": lambda _: "null"}.get(node.tag, str)(
-        node.value
-    )
+    if node.tag == "tag:yaml.org,2002:bool":
+        return _bool_key(node.value)
+    return "null" if node.tag == "tag:yaml.org,2002:null" else str(node.value)
 
 
 def _bool_key(value: str) -> str:

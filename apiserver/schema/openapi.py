@@ -1,0 +1,113 @@
+"""``/openapi/v2`` and ``/openapi/v3``: what kubectl explain and server-side validation start from.
+
+https://kubernetes.io/docs/concepts/overview/kubernetes-api/#openapi-interface-definition. Protobuf is not offered:
+clients that ask for nothing else get 406 and go on without.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import parse_qs
+
+import orjson
+
+from apiserver.schema import documents
+from apiserver.types import Resource
+from common.api.status import MethodNotAllowed, NotAcceptable, NotFound, StatusError
+
+_JSON = ("*", "application/json", "application/*", "*/*")
+_FOREVER = "public, immutable, max-age=31536000"
+
+
+@dataclass(frozen=True)
+class Answer:
+    body: bytes
+    """Gzipped when ``zipped``."""
+    etag: str
+    zipped: bool
+    immutable: bool = False
+
+
+@dataclass
+class OpenAPI:
+    """An ASGI application. Authentication and authorisation are the caller's business."""
+
+    resources: Iterable[Resource]
+    _zipped: dict[str, bytes] = field(default_factory=dict)
+    _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    async def __call__(self, scope: Mapping[str, Any], receive: Any, send: Any) -> None:
+        headers = {k.decode("latin-1").lower(): v.decode("latin-1") for k, v in scope.get("headers", ())}
+        try:
+            if scope["method"] not in ("GET", "HEAD"):
+                raise MethodNotAllowed("the server does not allow this method on the requested resource", {})
+            answer = await self.answer(
+                scope["path"], scope.get("query_string", b"").decode(), headers.get("accept", "")
+            )
+        except StatusError as error:
+            await _send(send, error.code, {"content-type": "application/json"}, orjson.dumps(error.to_status()))
+            return
+        await _reply(send, answer, headers)
+
+    async def answer(self, path: str, query: str, accept: str) -> Answer:
+        """The document at a path. Raises NotFound and NotAcceptable."""
+        name = path.partition("/openapi/")[2].strip("/")
+        groups = documents.groups(self.resources)
+        rows = groups.get(name.removeprefix("v3/")) if name.startswith("v3/") else None
+        if name not in ("v2", "v3") and rows is None:
+            raise NotFound("the server could not find the requested resource", {})
+        if not _takes_json(accept):
+            raise NotAcceptable("only the following media types are accepted: application/json", {})
+        if name == "v3":
+            body = orjson.dumps({"paths": {path: {"serverRelativeURL": _url(path, r)} for path, r in groups.items()}})
+            return Answer(body, documents.digest(list(self.resources)), False)
+        etag = documents.digest(list(self.resources) if rows is None else rows)
+        asked = parse_qs(query).get("hash", [""])[0]
+        return Answer(await self._document(name, rows), etag, True, immutable=asked == etag)
+
+    async def _document(self, name: str, rows: list[Resource] | None) -> bytes:
+        """Made once, in a thread, one at a time: making one takes some tens of milliseconds and megabytes."""
+        async with self._lock:
+            if name not in self._zipped:
+                self._zipped[name] = await asyncio.to_thread(
+                    _make, list(self.resources) if rows is None else rows, rows is None
+                )
+            return self._zipped[name]
+
+
+def _make(rows: list[Resource], old: bool) -> bytes:
+    document = documents.v2(rows) if old else documents.v3(rows)
+    return gzip.compress(orjson.dumps(document), compresslevel=6, mtime=0)
+
+
+def _url(path: str, rows: list[Resource]) -> str:
+    return f"/openapi/v3/{path}?hash={documents.digest(rows)}"
+
+
+def _takes_json(accept: str) -> bool:
+    types = [part.partition(";")[0].strip().lower() for part in accept.split(",") if part.strip()]
+    return not types or any(t in _JSON for t in types)
+
+
+async def _reply(send: Any, answer: Answer, headers: Mapping[str, str]) -> None:
+    etag = f'"{answer.etag}"'
+    out = {"content-type": "application/json", "etag": etag, "vary": "Accept, Accept-Encoding"}
+    out["cache-control"] = _FOREVER if answer.immutable else "no-cache, private"
+    if headers.get("if-none-match", "").removeprefix("W/") == etag:
+        await _send(send, 304, out, b"")
+    elif answer.zipped and "gzip" in headers.get("accept-encoding", ""):
+        await _send(send, 200, out | {"content-encoding": "gzip"}, answer.body)
+    else:
+        await _send(send, 200, out, gzip.decompress(answer.body) if answer.zipped else answer.body)
+
+
+async def _send(send: Any, status: int, headers: Mapping[str, str], body: bytes) -> None:
+    encoded = [(k.encode(), v.encode()) for k, v in headers.items()]
+    if status != 304:
+        encoded.append((b"content-length", str(len(body)).encode()))
+    await send({"type": "http.response.start", "status": status, "headers": encoded})
+    await send({"type": "http.response.body", "body": body})
