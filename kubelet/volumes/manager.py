@@ -1,7 +1,8 @@
 """Which volumes of which pod are set up: ``kubelet.types.Volumes``.
 
 Setting up is idempotent and remembers nothing that matters across a restart: what is on disk and in the mount table is
-looked at anew, and while the API server is away the files that are there do. While a pod runs, a loop refreshes what its configMaps, secrets, labels and tokens put into files.
+looked at anew, and while the API server is away the files that are there do. While a pod runs, a loop refreshes what
+its configMaps, secrets, labels and tokens put into files.
 """
 
 from __future__ import annotations

@@ -151,7 +151,7 @@ async def test_a_restarted_kubelet_uses_the_files_while_the_server_is_away(
         await restarted.mount(pod_with(other))
     server.away = False
     server.objects[ConfigMap, "settings"] = config_map(a="2")
-    await restarted.refresh("uid-1")
+    await restarted.refresh("uid-1", pod_with(SETTINGS))
     assert (Path(path) / "a").read_text() == "2"
 
 
