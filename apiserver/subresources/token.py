@@ -38,7 +38,9 @@ def validate(request: Object, name: str) -> None:
     """Raises Invalid."""
     spec = request.get("spec") or {}
     errors: list[FieldError] = []
-    seconds = spec.get("expirationSeconds", DEFAULT_SECONDS)
+    seconds = spec.get("expirationSeconds")
+    if seconds is None:  # older clients write the null
+        seconds = DEFAULT_SECONDS
     if not isinstance(seconds, int) or seconds < MIN_SECONDS:
         errors.append(
             invalid_value("spec.expirationSeconds", seconds, "may not specify a duration less than 10 minutes")
@@ -60,7 +62,9 @@ async def handle(context: Context, connection: Connection, request: Request, sen
     validate(review, connection.name)
     spec = review.setdefault("spec", {})
     spec["audiences"] = spec.get("audiences") or list(context.issuer.audiences)
-    seconds = spec.setdefault("expirationSeconds", DEFAULT_SECONDS)
+    if spec.get("expirationSeconds") is None:
+        spec["expirationSeconds"] = DEFAULT_SECONDS
+    seconds = spec["expirationSeconds"]
     bound = await _bound_to(context, connection, spec.get("boundObjectRef"))
     review["metadata"] = {**(review.get("metadata") or {}), "name": connection.name, "namespace": connection.namespace}
     now = time.time()
