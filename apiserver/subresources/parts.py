@@ -34,8 +34,9 @@ class Part:
     def handler(self) -> Handler:
         async def handle(context: Context, connection: Connection, request: Request, send: Send) -> Answer:
             store = context.store(connection.resource.group, connection.resource.plural)
+            namespace = connection.namespace if connection.resource.namespaced else ""
             if request.method == "GET":
-                return json_answer(await store.get(connection.namespace, connection.name))
+                return json_answer(await store.get(namespace, connection.name))
             produce = await self._producer(context, connection, request)
             result: Object = {}
 
@@ -46,7 +47,7 @@ class Part:
                 result = self._changed(connection, current, new)
                 return None if is_dry_run(request) else result
 
-            stored = await store.update(connection.namespace, connection.name, change)
+            stored = await store.update(namespace, connection.name, change)
             return json_answer(result if is_dry_run(request) else stored)
 
         return handle
