@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import ssl
 import sys
 import time
@@ -13,6 +14,7 @@ from typing import Any
 
 import httpx
 import pytest
+import yaml
 
 
 def free_port() -> int:
@@ -221,14 +223,17 @@ def test_a_standby_takes_over(scheduler: Any, scratch: Path, apiserver: Any, nod
         scheduler.start()
 
 
-def test_health_and_metrics(scheduler: Any, port: int, apiserver: Any) -> None:
+def test_health_and_metrics(scheduler: Any, port: int, apiserver: Any, tmp_path: Path) -> None:
     pki = apiserver.pki
     context = ssl.create_default_context(cafile=str(pki / "ca.crt"))
     with httpx.Client(base_url=f"https://127.0.0.1:{port}", verify=context) as stranger:
         eventually(lambda: _answers(stranger, "/readyz"))
         assert stranger.get("/livez").text == "ok"
         assert stranger.get("/metrics").status_code == 401
-    context.load_cert_chain(pki / "scheduler.crt", pki / "scheduler.key")
+    user = yaml.safe_load((pki / "admin.conf").read_text())["users"][0]["user"]
+    certificate = tmp_path / "admin.pem"
+    certificate.write_bytes(b"".join(base64.b64decode(user[f"client-{part}-data"]) for part in ("certificate", "key")))
+    context.load_cert_chain(certificate)
     with httpx.Client(base_url=f"https://127.0.0.1:{port}", verify=context) as client:
         metrics = client.get("/metrics").text
     assert 'scheduler_pending_pods{queue="active"}' in metrics
