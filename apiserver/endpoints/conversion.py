@@ -64,7 +64,7 @@ def _is_cpu_utilization(metric: dict[str, Any]) -> bool:
 def _hpa_to_stored(obj: Object) -> Object:
     obj["apiVersion"] = "autoscaling/v2"
     annotations = obj["metadata"].get("annotations") or {}
-    spec = obj.get("spec") or {}
+    spec, status = _part(obj, "spec"), _part(obj, "status")
     metrics: list[dict[str, Any]] = []
     target = spec.pop("targetCPUUtilizationPercentage", None)
     if target is not None:
@@ -76,13 +76,14 @@ def _hpa_to_stored(obj: Object) -> Object:
         spec["metrics"] = metrics
     if kept := annotations.pop(BEHAVIOR_ANNOTATION, None):
         spec["behavior"] = _loads(kept, dict)
-    status = obj.get("status") or {}
     current = status.pop("currentCPUUtilizationPercentage", None)
     if current is not None:
         cpu = {"name": "cpu", "current": {"averageUtilization": current}}
         status["currentMetrics"] = [{"type": "Resource", "resource": cpu}]
     if kept := annotations.pop(CONDITIONS_ANNOTATION, None):
         status["conditions"] = _loads(kept, list)
+    if status:
+        obj["status"] = status
     if not annotations:
         obj["metadata"].pop("annotations", None)
     return obj
@@ -90,7 +91,7 @@ def _hpa_to_stored(obj: Object) -> Object:
 
 def _hpa_to_served(obj: Object) -> Object:
     obj["apiVersion"] = "autoscaling/v1"
-    spec, status = obj.get("spec") or {}, obj.get("status") or {}
+    spec, status = _part(obj, "spec"), _part(obj, "status")
     kept: dict[str, str] = {}
     others = []
     for metric in spec.pop("metrics", None) or []:
@@ -111,6 +112,12 @@ def _hpa_to_served(obj: Object) -> Object:
     if kept:
         obj["metadata"]["annotations"] = (obj["metadata"].get("annotations") or {}) | kept
     return obj
+
+
+def _part(obj: Object, field: str) -> Object:
+    """The field itself, to be changed in place; an empty one of its own when there is none."""
+    part = obj.get(field)
+    return part if isinstance(part, dict) else {}
 
 
 def _loads(text: str, kind: type[Any]) -> Any:
