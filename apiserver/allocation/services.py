@@ -123,6 +123,7 @@ class ServiceAllocation:
         self._range = f"{low}-{high}"
         self._store = registry.store("", "services")
         self._loaded = False
+        self._ips.observe(KUBERNETES, [first])  # whether it exists yet or not
         self._store.on_change(self._changed)
 
     def handles(self, request: AdmissionRequest) -> bool:
@@ -166,8 +167,6 @@ class ServiceAllocation:
         for ip in asked:
             try:
                 self._ips.take(int(ipaddress.ip_address(ip)), owner, reserve=reserve)
-                if owner != KUBERNETES and int(ipaddress.ip_address(ip)) == self._ips.first:
-                    raise AlreadyAllocated
             except ValueError:
                 yield invalid_value("spec.clusterIPs", asked, f"must be a valid IP address: {ip}")
             except (AlreadyAllocated, NotInRange) as error:
@@ -242,7 +241,8 @@ class ServiceAllocation:
     def _changed(self, type_: str, service: Object) -> None:
         owner = f"{service['metadata']['namespace']}/{service['metadata']['name']}"
         spec: Object = {} if type_ == "DELETED" else service.get("spec") or {}
-        self._observe(self._ips, owner, (int(ipaddress.ip_address(ip)) for ip in addresses_of(spec)), _address)
+        addresses = {int(ipaddress.ip_address(ip)) for ip in addresses_of(spec)}
+        self._observe(self._ips, owner, addresses | {self._ips.first} if owner == KUBERNETES else addresses, _address)
         self._observe(self._ports, owner, node_ports_of(spec), str)
 
     @staticmethod

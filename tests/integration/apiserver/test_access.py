@@ -127,7 +127,9 @@ def test_resource_names_limit_a_role(
 def test_nobody_grants_what_they_lack(
     http: httpx.Client, apiserver: ApiServer, namespace: str, kubectl: Kubectl
 ) -> None:
-    kubectl("create", "rolebinding", "a", "--clusterrole=admin", f"--serviceaccount={namespace}:default", "-n", namespace)
+    kubectl(
+        "create", "rolebinding", "a", "--clusterrole=admin", f"--serviceaccount={namespace}:default", "-n", namespace
+    )
     role = {
         "apiVersion": "rbac.authorization.k8s.io/v1",
         "kind": "Role",

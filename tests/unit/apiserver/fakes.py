@@ -39,9 +39,7 @@ class MemoryStore:
         self.put(obj)
         return obj
 
-    async def update(
-        self, namespace: str, name: str, change: Change, *, resource_version: str | None = None
-    ) -> Object:
+    async def update(self, namespace: str, name: str, change: Change, *, resource_version: str | None = None) -> Object:
         changed = change(await self.get(namespace, name))
         if isawaitable(changed):
             changed = await changed

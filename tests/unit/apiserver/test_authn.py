@@ -147,7 +147,9 @@ async def test_certificates_name_user_and_groups(settings: SimpleNamespace) -> N
     assert (user.name, user.groups) == ("jane", ("devs", "system:authenticated"))
 
 
-@pytest.mark.parametrize(("path", "known"), [("/readyz/etcd", True), ("/version", True), ("/versions", False), ("/", False)])
+@pytest.mark.parametrize(
+    ("path", "known"), [("/readyz/etcd", True), ("/version", True), ("/versions", False), ("/", False)]
+)
 async def test_anonymous_requests_reach_health_and_version_only(
     settings: SimpleNamespace, path: str, known: bool
 ) -> None:

@@ -1,0 +1,214 @@
+"""Each plugin on its own."""
+
+from __future__ import annotations
+
+import re
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from apiserver.admission import build_chain, service_account
+from apiserver.admission.default_storage_class import DefaultStorageClass
+from apiserver.admission.default_toleration_seconds import missing_tolerations
+from apiserver.admission.namespace_lifecycle import NamespaceLifecycle
+from apiserver.admission.node_restriction import NodeRestriction
+from apiserver.admission.priority import Priority
+from apiserver.admission.runtime_class import RuntimeClass
+from apiserver.admission.service_account import ServiceAccount, mount_token
+from apiserver.admission.taint_nodes_by_condition import TaintNodesByCondition
+from apiserver.types import User
+from common.api.status import Forbidden, NotFound
+from tests.unit.apiserver.fakes import MemoryRegistry, review
+
+
+def pod(name: str = "p", **spec: Any) -> dict[str, Any]:
+    return {"metadata": {"name": name, "namespace": "default"}, "spec": {"containers": [{"name": "c"}], **spec}}
+
+
+async def test_a_pod_gets_its_account_and_token() -> None:
+    registry = MemoryRegistry()
+    registry.put("", "serviceaccounts", "default", "default", imagePullSecrets=[{"name": "pull"}])
+    obj = pod(initContainers=[{"name": "i"}])
+    await ServiceAccount(registry).admit(review("CREATE", "", "pods", obj))
+    spec = obj["spec"]
+    assert spec["serviceAccountName"] == spec["serviceAccount"] == "default"
+    assert spec["imagePullSecrets"] == [{"name": "pull"}]
+    volume = spec["volumes"][0]
+    assert re.fullmatch(r"kube-api-access-[bcdfghjklmnpqrstvwxz2456789]{5}", volume["name"])
+    assert volume["projected"]["sources"][0] == {"serviceAccountToken": {"expirationSeconds": 3607, "path": "token"}}
+    for container in (*spec["containers"], *spec["initContainers"]):
+        assert container["volumeMounts"] == [
+            {"name": volume["name"], "readOnly": True, "mountPath": "/var/run/secrets/kubernetes.io/serviceaccount"}
+        ]
+
+
+@pytest.mark.parametrize(
+    ("of_pod", "of_account", "mounted"),
+    [(None, None, True), (None, False, False), (True, False, True), (False, True, False)],
+)
+async def test_automount(of_pod: bool | None, of_account: bool | None, mounted: bool) -> None:
+    registry = MemoryRegistry()
+    registry.put("", "serviceaccounts", "default", "default", automountServiceAccountToken=of_account)
+    obj = pod(automountServiceAccountToken=of_pod)
+    await ServiceAccount(registry).admit(review("CREATE", "", "pods", obj))
+    assert bool(obj["spec"].get("volumes")) is mounted
+
+
+def test_a_token_is_mounted_once_and_not_over_a_mount_of_the_pods_own() -> None:
+    spec = pod()["spec"]
+    mount_token(spec)
+    before = repr(spec)
+    mount_token(spec)
+    assert repr(spec) == before
+
+
+async def test_a_missing_account_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(service_account, "TRY_SECONDS", 0)
+    for name in ("default", "other"):
+        with pytest.raises(Forbidden, match=f'default/{name}: serviceaccount "{name}" not found'):
+            request = review("CREATE", "", "pods", pod(serviceAccountName=name))
+            await ServiceAccount(MemoryRegistry()).admit(request)
+
+
+async def test_mirror_pods_have_no_account() -> None:
+    obj = pod()
+    obj["metadata"]["annotations"] = {"kubernetes.io/config.mirror": "x"}
+    plugin = ServiceAccount(MemoryRegistry())
+    await plugin.admit(review("CREATE", "", "pods", obj))
+    assert "volumes" not in obj["spec"]
+    obj["spec"]["serviceAccountName"] = "a"
+    with pytest.raises(Forbidden, match="a mirror pod may not reference service accounts"):
+        await plugin.validate(review("CREATE", "", "pods", obj))
+
+
+def test_default_tolerations() -> None:
+    assert [t["key"] for t in missing_tolerations([])] == [
+        "node.kubernetes.io/not-ready",
+        "node.kubernetes.io/unreachable",
+    ]
+    own = [{"key": "node.kubernetes.io/not-ready", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 1}]
+    assert [t["key"] for t in missing_tolerations(own)] == ["node.kubernetes.io/unreachable"]
+    assert missing_tolerations([{"operator": "Exists"}]) == []
+
+
+async def test_namespaces() -> None:
+    registry = MemoryRegistry()
+    registry.put("", "namespaces", "default", status={"phase": "Terminating"})
+    plugin = NamespaceLifecycle(registry)
+    with pytest.raises(NotFound, match='namespaces "nowhere" not found'):
+        await plugin.admit(review("CREATE", "", "pods", pod(), namespace="nowhere"))
+    with pytest.raises(Forbidden, match="because it is being terminated") as refused:
+        await plugin.admit(review("CREATE", "", "pods", pod()))
+    assert refused.value.details is not None
+    assert refused.value.details["causes"][0]["reason"] == "NamespaceTerminating"
+    await plugin.admit(review("UPDATE", "", "pods", pod(), old=pod()))
+    gone = {"metadata": {"name": "kube-system"}}
+    with pytest.raises(Forbidden, match="this namespace may not be deleted"):
+        await plugin.validate(review("DELETE", "", "namespaces", None, old=gone, namespace=""))
+
+
+async def test_priority() -> None:
+    registry = MemoryRegistry()
+    plugin = Priority(registry)
+    plain = pod()
+    await plugin.admit(review("CREATE", "", "pods", plain))
+    assert (plain["spec"]["priority"], plain["spec"]["preemptionPolicy"]) == (0, "PreemptLowerPriority")
+    registry.put(
+        "scheduling.k8s.io", "priorityclasses", "high", value=100, preemptionPolicy="Never", globalDefault=True
+    )
+    defaulted = pod()
+    await plugin.admit(review("CREATE", "", "pods", defaulted))
+    assert defaulted["spec"]["priorityClassName"] == "high"
+    assert (defaulted["spec"]["priority"], defaulted["spec"]["preemptionPolicy"]) == (100, "Never")
+    with pytest.raises(Forbidden, match=r"the integer value of priority \(7\) must not be provided in pod spec"):
+        await plugin.admit(review("CREATE", "", "pods", pod(priorityClassName="high", priority=7)))
+    with pytest.raises(Forbidden, match="no PriorityClass with name low was found"):
+        await plugin.admit(review("CREATE", "", "pods", pod(priorityClassName="low")))
+    second = {"metadata": {"name": "second"}, "value": 1, "globalDefault": True}
+    with pytest.raises(Forbidden, match="PriorityClass high is already marked as default"):
+        await plugin.validate(review("CREATE", "scheduling.k8s.io", "priorityclasses", second, namespace=""))
+
+
+async def test_a_new_node_is_not_ready() -> None:
+    node = {"metadata": {"name": "n"}}
+    plugin = TaintNodesByCondition()
+    for _ in range(2):
+        await plugin.admit(review("CREATE", "", "nodes", node))
+    assert node["spec"]["taints"] == [{"key": "node.kubernetes.io/not-ready", "effect": "NoSchedule"}]  # type: ignore[index]
+
+
+async def test_the_newest_default_class_is_taken() -> None:
+    registry = MemoryRegistry()
+    default = {"storageclass.kubernetes.io/is-default-class": "true"}
+    for name, time in (("old", "2020-01-01T00:00:00Z"), ("new", "2021-01-01T00:00:00Z")):
+        metadata = {"annotations": default, "creationTimestamp": time}
+        registry.put("storage.k8s.io", "storageclasses", name, metadata=metadata)
+    for given, wanted in ((None, "new"), ("", ""), ("mine", "mine")):
+        claim: dict[str, Any] = {
+            "metadata": {"name": "c"},
+            "spec": {} if given is None else {"storageClassName": given},
+        }
+        await DefaultStorageClass(registry).admit(review("CREATE", "", "persistentvolumeclaims", claim))
+        assert claim["spec"]["storageClassName"] == wanted
+
+
+async def test_runtime_class() -> None:
+    registry = MemoryRegistry()
+    scheduling = {"nodeSelector": {"a": "b"}, "tolerations": [{"key": "k"}]}
+    registry.put("node.k8s.io", "runtimeclasses", "vm", overhead={"podFixed": {"cpu": "1"}}, scheduling=scheduling)
+    obj = pod(runtimeClassName="vm")
+    await RuntimeClass(registry).admit(review("CREATE", "", "pods", obj))
+    assert obj["spec"]["overhead"] == {"cpu": "1"}
+    assert obj["spec"]["nodeSelector"] == {"a": "b"}
+    with pytest.raises(Forbidden, match="conflict: runtimeClass.scheduling.nodeSelector"):
+        await RuntimeClass(registry).admit(
+            review("CREATE", "", "pods", pod(runtimeClassName="vm", nodeSelector={"a": "c"}))
+        )
+    with pytest.raises(Forbidden, match='RuntimeClass "none" not found'):
+        await RuntimeClass(registry).admit(review("CREATE", "", "pods", pod(runtimeClassName="none")))
+
+
+KUBELET = User("system:node:n1", groups=("system:nodes",))
+
+
+@pytest.mark.parametrize(
+    ("operation", "plural", "obj", "old", "subresource", "allowed"),
+    [
+        ("CREATE", "nodes", {"metadata": {"name": "n1"}}, None, "", True),
+        ("CREATE", "nodes", {"metadata": {"name": "n2"}}, None, "", False),
+        (
+            "UPDATE",
+            "nodes",
+            {"metadata": {"name": "n1"}, "spec": {"taints": [{}]}},
+            {"metadata": {"name": "n1"}},
+            "",
+            False,
+        ),
+        ("UPDATE", "pods", pod(nodeName="n1"), pod(nodeName="n1"), "status", True),
+        ("UPDATE", "pods", pod(nodeName="n1"), pod(nodeName="n1"), "", False),
+        ("UPDATE", "pods", pod(nodeName="n2"), pod(nodeName="n2"), "status", False),
+        ("DELETE", "pods", None, pod(nodeName="n1"), "", True),
+        ("DELETE", "pods", None, pod(nodeName="n2"), "", False),
+        ("CREATE", "pods", pod(nodeName="n1"), None, "", False),
+    ],
+)
+async def test_a_node_writes_what_is_its_own(
+    operation: Any, plural: str, obj: Any, old: Any, subresource: str, allowed: bool
+) -> None:
+    request = review(operation, "", plural, obj, old=old, user=KUBELET, subresource=subresource)
+    plugin = NodeRestriction()
+    assert plugin.handles(request)
+    if allowed:
+        await plugin.validate(request)
+    else:
+        with pytest.raises(Forbidden):
+            await plugin.validate(request)
+
+
+def test_the_chain_is_in_upstreams_order() -> None:
+    settings = SimpleNamespace(service_cluster_ip_range="10.0.0.0/24", service_node_port_range="30000-30100")
+    names = [plugin.name for plugin in build_chain(MemoryRegistry(), settings).plugins]
+    assert names[0] == "NamespaceLifecycle"
+    assert names[-1] == "ServiceAllocation"
+    assert names.index("ServiceAccount") < names.index("Priority") < names.index("DefaultTolerationSeconds")

@@ -1,0 +1,167 @@
+"""Pools of numbers, and what Services get from them."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from apiserver.allocation import ServiceAllocation, pool
+from apiserver.allocation.pool import AlreadyAllocated, NotInRange, Pool, RangeFull, static_band
+from common.api.status import Invalid
+from tests.unit.apiserver.fakes import MemoryRegistry, review
+
+
+@pytest.mark.parametrize(
+    ("size", "step", "limit", "band"),
+    [(65534, 16, 256, 256), (254, 16, 256, 16), (1022, 16, 256, 63), (2768, 32, 128, 86), (14, 16, 256, 0)],
+)
+def test_static_band(size: int, step: int, limit: int, band: int) -> None:
+    assert static_band(size, step, limit) == band
+
+
+def test_automatic_choices_leave_the_lower_band_until_the_upper_is_full() -> None:
+    numbers = Pool(0, 9, 4)
+    assert {numbers.choose(f"o{i}") for i in range(6)} == {4, 5, 6, 7, 8, 9}
+    assert {numbers.choose(f"p{i}") for i in range(4)} == {0, 1, 2, 3}
+    with pytest.raises(RangeFull):
+        numbers.choose("late")
+
+
+def test_a_reservation_without_an_object_runs_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [100.0]
+    monkeypatch.setattr(pool.time, "monotonic", lambda: now[0])
+    numbers = Pool(1, 1, 0)
+    numbers.take(1, "a")
+    with pytest.raises(AlreadyAllocated):
+        numbers.take(1, "b")
+    now[0] += pool.RESERVATION_SECONDS + 1
+    numbers.take(1, "b")
+
+
+def test_what_is_stored_stays_taken_until_it_is_released() -> None:
+    numbers = Pool(1, 10, 0)
+    numbers.take(5, "a")
+    assert numbers.observe("a", [5]) == []
+    assert numbers.observe("b", [5]) == [5], "a second owner is a clash"
+    numbers.observe("b", [])
+    with pytest.raises(AlreadyAllocated):
+        numbers.take(5, "b")
+    numbers.observe("a", [])
+    numbers.take(5, "b")
+    with pytest.raises(NotInRange):
+        numbers.take(11, "b")
+
+
+@given(st.lists(st.tuples(st.sampled_from("abcd"), st.sets(st.integers(1, 6), max_size=3)), max_size=30))
+def test_no_number_has_two_owners(events: list[tuple[str, set[int]]]) -> None:
+    numbers = Pool(1, 6, 0)
+    stored: dict[str, set[int]] = {}
+    for owner, wanted in events:
+        free = {n for n in wanted if not any(n in held for o, held in stored.items() if o != owner)}
+        stored[owner] = free
+        assert numbers.observe(owner, free) == []
+    taken = set().union(*stored.values()) if stored else set()
+    for number in range(1, 7):
+        if number in taken:
+            with pytest.raises(AlreadyAllocated):
+                numbers.take(number, "stranger", reserve=False)
+        else:
+            numbers.take(number, "stranger", reserve=False)
+
+
+# ---- services -------------------------------------------------------------------------------------------------------
+
+
+def allocation(registry: MemoryRegistry | None = None) -> ServiceAllocation:
+    settings = SimpleNamespace(service_cluster_ip_range="10.0.0.0/24", service_node_port_range="30000-30100")
+    return ServiceAllocation(registry or MemoryRegistry(), settings)
+
+
+def service(name: str = "s", **spec: Any) -> dict[str, Any]:
+    return {"metadata": {"name": name, "namespace": "default"}, "spec": {"ports": [{"port": 80}], **spec}}
+
+
+async def admit(plugin: ServiceAllocation, obj: dict[str, Any], old: dict[str, Any] | None = None, **more: Any) -> None:
+    request = review("UPDATE" if old else "CREATE", "", "services", obj, old=old, **more)
+    assert plugin.handles(request)
+    await plugin.admit(request)
+
+
+async def test_a_service_gets_address_and_ports() -> None:
+    obj = service(type="LoadBalancer", externalTrafficPolicy="Local")
+    await admit(allocation(), obj)
+    spec = obj["spec"]
+    assert spec["clusterIPs"] == [spec["clusterIP"]]
+    assert spec["clusterIP"].startswith("10.0.0.")
+    ports = {spec["ports"][0]["nodePort"], spec["healthCheckNodePort"]}
+    assert len(ports) == 2
+    assert all(30000 <= port <= 30100 for port in ports)
+
+
+async def test_tcp_and_udp_of_one_port_share_a_node_port() -> None:
+    obj = service(type="NodePort", ports=[{"port": 53}, {"port": 53, "protocol": "UDP"}, {"port": 54}])
+    await admit(allocation(), obj)
+    first, second, third = (p["nodePort"] for p in obj["spec"]["ports"])
+    assert first == second != third
+
+
+async def test_headless_and_external_services_get_none() -> None:
+    plugin = allocation()
+    headless, external = service(clusterIP="None"), service(type="ExternalName", externalName="x")
+    await admit(plugin, headless)
+    await admit(plugin, external)
+    assert headless["spec"]["clusterIPs"] == ["None"]
+    assert "clusterIP" not in external["spec"]
+
+
+async def test_the_first_address_is_the_kubernetes_services() -> None:
+    plugin = allocation()
+    with pytest.raises(Invalid, match="provided IP is already allocated"):
+        await admit(plugin, service(clusterIP="10.0.0.1"))
+    own = service("kubernetes")
+    await admit(plugin, own)
+    assert own["spec"]["clusterIP"] == "10.0.0.1"
+
+
+async def test_an_update_keeps_what_it_does_not_say() -> None:
+    plugin = allocation()
+    old = service(type="NodePort")
+    await admit(plugin, old)
+    new = service(type="NodePort", ports=[{"port": 80}, {"port": 81}])
+    await admit(plugin, new, old)
+    assert new["spec"]["clusterIP"] == old["spec"]["clusterIP"]
+    assert new["spec"]["ports"][0]["nodePort"] == old["spec"]["ports"][0]["nodePort"]
+    assert new["spec"]["ports"][1]["nodePort"] not in (None, new["spec"]["ports"][0]["nodePort"])
+
+
+async def test_a_new_type_drops_what_it_has_no_use_for() -> None:
+    plugin = allocation()
+    old = service(type="NodePort")
+    await admit(plugin, old)
+    new = service(**{**old["spec"], "type": "ExternalName", "externalName": "x"})
+    new["spec"]["ports"] = [dict(p) for p in old["spec"]["ports"]]
+    await admit(plugin, new, old)
+    assert "clusterIP" not in new["spec"]
+    assert "nodePort" not in new["spec"]["ports"][0]
+
+
+async def test_stored_services_count_from_the_start_and_until_their_end() -> None:
+    registry = MemoryRegistry()
+    spec = {"type": "NodePort", "clusterIP": "10.0.0.20", "ports": [{"port": 80, "nodePort": 30005}]}
+    registry.put("", "services", "there", "default", spec=spec)
+    plugin = allocation(registry)
+    wanted = service(clusterIP="10.0.0.20")
+    with pytest.raises(Invalid):
+        await admit(plugin, wanted)
+    registry.store("", "services").remove("default", "there")
+    await admit(plugin, wanted)
+
+
+async def test_a_dry_run_takes_nothing() -> None:
+    plugin = allocation()
+    await admit(plugin, service("a", clusterIP="10.0.0.30"), dry_run=True)
+    await admit(plugin, service("b", clusterIP="10.0.0.30"))
