@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
+from starlette.routing import Mount
+
 from apiserver import admission, authn, authz, bootstrap, subresources
 from apiserver.app import ApiServer
 from apiserver.endpoints.api import Api
@@ -11,6 +13,7 @@ from apiserver.metrics import Metrics
 from apiserver.patch import apply_patch
 from apiserver.resources.table import RESOURCES
 from apiserver.schema import decode
+from apiserver.schema.openapi import OpenAPI
 from apiserver.settings import Settings
 from apiserver.storage import compaction
 from apiserver.storage.etcd import Etcd
@@ -48,7 +51,7 @@ async def serve_api(process: Process, settings: Settings) -> None:
         authorizer=authorizer,
         specs=subresources.HANDLERS,
         handlers=subresources.mount(context),
-        web=build(process.health, []),
+        web=build(process.health, [Mount("/openapi", OpenAPI(RESOURCES))]),
         metrics=metrics,
     )
     process.spawn(stores.feed.run(), "feed")

@@ -82,7 +82,8 @@ def test_other_tokens_are_refused(text: str) -> None:
 
 
 def test_the_accept_header_in_order_of_preference() -> None:
-    kubectl = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json;as=Table;v=v1beta1;g=meta.k8s.io,application/json"
+    table = "application/json;as=Table;v={};g=meta.k8s.io"
+    kubectl = f"{table.format('v1')},{table.format('v1beta1')},application/json"
     assert parse_accept(kubectl) == (
         Accepted("Table", "meta.k8s.io", "v1"),
         Accepted("Table", "meta.k8s.io", "v1beta1"),
