@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from lightkube.models.core_v1 import NamespaceCondition, NamespaceStatus
-from lightkube.resources.core_v1 import Namespace
+from lightkube.resources.core_v1 import Namespace, Pod
 
 from common.api.conditions import set_condition
 from common.api.meta import clone, is_deleting
@@ -24,12 +24,13 @@ from common.api.time import now, parse_rfc3339
 from common.client import ResourceInfo, discover
 from controller_manager.context import Context
 from controller_manager.metadata import METADATA_LIST, Metadata, decode_list
-from controller_manager.objects import name_of, need
+from controller_manager.objects import name_of, namespace_of, need
 from controller_manager.requests import Batches
 
 FINALIZER = "kubernetes"
 RETRY_SECONDS = 1.0
 LONGEST_RETRY_SECONDS = 15.0
+POD_GONE_SECONDS = 0.2
 
 log = logging.getLogger(__name__)
 
@@ -117,6 +118,7 @@ class NamespaceController:
         loop = context.loop("namespace", self.reconcile, workers=context.settings.concurrent_namespace_syncs)
         self._loop = loop
         context.namespaces.add_handler(self._changed, lambda _, new: self._changed(new))
+        context.pods.add_handler(on_delete=self._pod_gone)
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -125,6 +127,12 @@ class NamespaceController:
     def _changed(self, namespace: Namespace) -> None:
         if is_deleting(namespace):
             self._loop.enqueue(namespace)
+
+    def _pod_gone(self, pod: Pod) -> None:
+        """The last pods of a namespace may be gone before their time: no need to wait for it."""
+        namespace = self._namespaces.get(namespace_of(pod))
+        if namespace is not None and is_deleting(namespace):
+            self._loop.queue.add_after(name_of(namespace), POD_GONE_SECONDS)
 
     async def reconcile(self, key: str) -> float | None:
         """One round for one namespace."""

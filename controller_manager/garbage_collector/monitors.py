@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -21,6 +22,8 @@ from controller_manager.metadata import METADATA, METADATA_LIST, Metadata, Owner
 from controller_manager.objects import need, uid_of
 
 BACKOFF = (0.2, 10.0)
+LOUD_FROM = 2.0
+"""Failures are warnings when they last: a restart of the server ends all watches at once."""
 WATCH_SECONDS = (300, 600)
 IGNORED = frozenset({("", "events"), ("events.k8s.io", "events")})
 """Events name no owner and come by the thousand."""
@@ -86,23 +89,28 @@ class MetadataMonitor:
         self._resource = resource
         self._seen, self._removed = seen, removed
         self._uids: set[str] = set()
+        self._version: str | None = None
         self.synced = asyncio.Event()
 
     async def run(self) -> None:
         """Until cancelled."""
-        version: str | None = None
         delay = BACKOFF[0]
         while True:
+            started = time.monotonic()
             try:
-                version = version or await self._list()
-                async for version in self._watch(version):  # noqa: B007, B020 - taken up again where it stopped
-                    delay = BACKOFF[0]
+                self._version = self._version or await self._list()
+                await self._watch(self._version)
+                why = "the watch ended at once"
             except Gone:
-                version = None
+                self._version, why = None, "too old a version: listing again"
             except StatusError as error:
-                log.info("watching %s: %s; again in about %.1f s", self._resource.plural, error, delay)
-                await asyncio.sleep(delay * random.uniform(0.8, 1.2))
-                delay = min(delay * 2, BACKOFF[1])
+                why = str(error)
+            if time.monotonic() - started > BACKOFF[1]:
+                delay = BACKOFF[0]  # it ran for a while: what ended it is news
+            level = logging.DEBUG if delay < LOUD_FROM else logging.WARNING
+            log.log(level, "watching %s: %s; again in about %.1f s", self._resource.plural, why, delay)
+            await asyncio.sleep(delay * random.uniform(0.8, 1.2))
+            delay = min(delay * 2, BACKOFF[1])
 
     async def _list(self) -> str:
         items: list[Metadata] = []
@@ -118,8 +126,8 @@ class MetadataMonitor:
         self.synced.set()
         return version
 
-    async def _watch(self, version: str) -> Any:
-        """Applies events; yields the resourceVersion reached after each."""
+    async def _watch(self, version: str) -> None:
+        """Applies events, and keeps the version reached: a watch that ends is taken up again where it stopped."""
         events = self._client.dynamic.watch_raw(
             self._resource,
             resource_version=version,
@@ -132,7 +140,7 @@ class MetadataMonitor:
                 self._tell(metadata)
             elif event.type == "DELETED":
                 self._forget(metadata.uid)
-            yield metadata.resourceVersion
+            self._version = metadata.resourceVersion
 
     def _tell(self, metadata: Metadata) -> None:
         self._uids.add(metadata.uid)

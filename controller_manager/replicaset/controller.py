@@ -211,9 +211,15 @@ class ReplicaController:
         except NotFound:
             return
         except Conflict:
+            await self._put_status_again(owner, counts)
+
+    async def _put_status_again(self, owner: Any, counts: Counts) -> None:
+        try:
             fresh = await self._client.get(type(owner), name_of(owner), namespace_of(owner))
             if uid_of(fresh) == uid_of(owner):
                 await self._client.replace_status(with_status(self._workload, fresh, counts))
+        except NotFound:
+            return
 
 
 def replica_set_controller(context: Context) -> ReplicaController:

@@ -100,7 +100,7 @@ async def test_rollout_undo_scale(client: Client, namespace: str, kubelets: Kube
     await patch(client, namespace, {"replicas": 6})
     await eventually(lambda: done(client, namespace))
     assert len(await pods(client, namespace)) == 6
-    text = f"Scaled up replica set {(await replica_sets(client, namespace))['web:1'].metadata.name} from 3 to 6"
+    text = f"Scaled up replica set {(await replica_sets(client, namespace))['web:1'].metadata.name} from 0 to 3"
 
     async def told() -> bool:
         return any(event.message == text for event in (await client.list(Event, namespace)).items)
