@@ -146,10 +146,7 @@ def up(settings: Settings) -> bool:
     with step("Starting containers"):
         if settings.host_node:
             _share_kubelet_folder()
-        run(
-            compose(settings, "up", "-d", "--no-build", "--remove-orphans", "--quiet-pull"),
-            env=environment(settings),
-        )
+        _start(settings)
         _remove_spare_nodes(settings)
     write_kubeconfig()
     with step("Waiting until every process is healthy") as current:
@@ -158,6 +155,18 @@ def up(settings: Settings) -> bool:
     with step("Waiting until every node is Ready") as current:
         _wait(lambda: _nodes_not_ready(settings), current, 120)
     return before != _fingerprint()
+
+
+def _start(settings: Settings) -> None:
+    """Secrets first, then the rest without its dependencies: compose would recreate every container whose dependency
+    was recreated, and a new node or a change of the API server must leave the running nodes alone."""
+    command, env = ("up", "-d", "--no-build", "--no-deps", "--quiet-pull"), environment(settings)
+    run(compose(settings, *command, "pki"), env=env)
+    if (code := run(["docker", "wait", f"{PROJECT}-pki"], timeout=60).strip()) != "0":
+        logs = try_run(["docker", "logs", "--tail", "20", f"{PROJECT}-pki"])
+        raise CoxError(f"making the certificates failed with {code}:\n{(logs.stdout + logs.stderr).decode()}")
+    services = [name for name in run(compose(settings, "config", "--services"), env=env).split() if name != "pki"]
+    run(compose(settings, *command, "--remove-orphans", *services), env=env)
 
 
 def down(*, data: bool) -> None:

@@ -80,7 +80,7 @@ def ensure_environment() -> None:
         pip: list[str | Path] = [VENV / "bin" / "python", "-m", "pip", "--disable-pip-version-check", "install", "-q"]
         current.detail = "requirements-dev.lock"
         run([*pip, "--no-deps", "-r", LOCK])
-        run([*pip, "--no-deps", "--no-build-isolation", "-e", "."])
+        run([*pip, "--no-deps", "-e", "."])
     stamp.write_text(wanted)
 
 
