@@ -7,7 +7,7 @@ the commands are the stable interface, and ``iptables-restore`` is atomic for ea
 from __future__ import annotations
 
 import asyncio
-import os
+import subprocess
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -27,27 +27,25 @@ class Runner(Protocol):
 
 
 async def run_command(command: Sequence[str], stdin: str = "") -> str:
-    """Runs a command and returns what it prints; raises IptablesError when it fails or hangs."""
-    # Input is a file in memory, not a pipe: writing to a pipe whose reader has ended is an error that uvloop tells in a
-    # way of its own, and the command's message would be lost.
-    with os.fdopen(os.memfd_create("iptables"), "w+b") as source:
-        source.write(stdin.encode())
-        source.seek(0)
-        process = await asyncio.create_subprocess_exec(
-            *command, stdin=source, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
-        )
+    """Runs a command and returns what it prints; raises IptablesError when it fails or hangs.
+
+    In a thread: event loops differ in how they take a command that ends before it has read all of its input.
+    """
+    return await asyncio.to_thread(_run, command, stdin)
+
+
+def _run(command: Sequence[str], stdin: str) -> str:
     try:
-        async with asyncio.timeout(COMMAND_TIMEOUT_SECONDS):
-            output, errors = await process.communicate()
-    except TimeoutError:
+        done = subprocess.run(
+            command, input=stdin, capture_output=True, text=True, check=False, timeout=COMMAND_TIMEOUT_SECONDS
+        )
+    except subprocess.TimeoutExpired:
         raise IptablesError(f"{command[0]} took longer than {COMMAND_TIMEOUT_SECONDS} s") from None
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-    if process.returncode:
-        raise IptablesError(f"{command[0]} failed ({process.returncode}): {errors.decode(errors='replace').strip()}")
-    return output.decode()
+    except OSError as error:
+        raise IptablesError(f"{command[0]} cannot be run: {error}") from None
+    if done.returncode:
+        raise IptablesError(f"{command[0]} failed ({done.returncode}): {done.stderr.strip()}")
+    return done.stdout
 
 
 class Iptables:
