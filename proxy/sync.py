@@ -136,7 +136,10 @@ class Syncer:
         full = started >= self._full_due
         dirty = self._tracker.take_dirty()
         for key in sorted(dirty):
-            self._refresh(key)
+            try:
+                self._refresh(key)
+            except Exception:  # one Service that cannot be understood must not stop the others
+                log.exception("service %s keeps its last rules", key)
         change = self._book.full(await self._iptables.existing()) if full else self._book.partial()
         if change:
             await self._iptables.restore(change.text())
