@@ -24,7 +24,11 @@ from kubelet.server.streams import refusal, serve_session
 from kubelet.types import ExecSession, PodSource, Runtime, RuntimeFailure
 
 _NO_PORT_FORWARD = "port forwarding is not supported by this kubelet"
-_UPGRADE = "unable to upgrade: this path speaks WebSocket only"
+# No colon in it: kubectl reads the text as YAML first, and a mapping would be taken for an empty Status.
+_UPGRADE = (
+    "this kubelet streams over WebSocket only, which kubectl does from 1.31 on "
+    "(1.29 and 1.30 with KUBECTL_REMOTE_COMMAND_WEBSOCKETS=true)"
+)
 
 
 @dataclass(frozen=True)

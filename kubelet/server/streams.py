@@ -31,7 +31,7 @@ async def serve_session(
     """Opens the session, then the WebSocket, and stays until one of them ends."""
     protocol = channels.negotiate(websocket.scope.get("subprotocols", ()))
     if protocol is None:
-        text = f"unable to upgrade: none of the subprotocols is supported, offer one of {', '.join(channels.PROTOCOLS)}"
+        text = f"none of the subprotocols is supported, offer one of {', '.join(channels.PROTOCOLS)}"
         await websocket.send_denial_response(PlainTextResponse(text, status_code=400))
         return
     try:

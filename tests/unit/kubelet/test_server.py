@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from lightkube.models.core_v1 import Container, PodSpec
 from lightkube.models.meta_v1 import ObjectMeta
 from lightkube.resources.core_v1 import Pod
@@ -282,7 +283,9 @@ def test_attach_follows_how_the_container_was_made(client: TestClient, runtime: 
 
 def test_what_is_not_built_says_so(client: TestClient) -> None:
     assert client.post("/portForward/default/web").status_code == 501
-    assert client.get(EXEC).status_code == 400
+    spdy = client.post(EXEC)
+    assert spdy.status_code == 400
+    assert isinstance(yaml.safe_load(spdy.text), str), "kubectl takes a mapping for an empty Status"
     with pytest.raises(WebSocketDenialResponse) as refused, client.websocket_connect("/portForward/default/web"):
         pass
     assert refused.value.status_code == 501
