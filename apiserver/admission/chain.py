@@ -9,6 +9,7 @@ from apiserver.admission.certificate_signing import CertificateSigning
 from apiserver.admission.certificate_subject_restriction import CertificateSubjectRestriction
 from apiserver.admission.default_storage_class import DefaultStorageClass
 from apiserver.admission.default_toleration_seconds import DefaultTolerationSeconds
+from apiserver.admission.limit_ranger import LimitRanger
 from apiserver.admission.namespace_lifecycle import NamespaceLifecycle
 from apiserver.admission.node_restriction import NodeRestriction
 from apiserver.admission.priority import Priority
@@ -52,6 +53,7 @@ def build_chain(
     return AdmissionChain(
         [
             NamespaceLifecycle(registry),
+            LimitRanger(registry),
             ServiceAccount(registry),
             NodeRestriction(),
             TaintNodesByCondition(),

@@ -51,8 +51,8 @@ def test_addresses_and_node_ports(http: httpx.Client, namespace: str) -> None:
     assert answer.json()["message"].endswith(f"failed to allocate IP {ip}: provided IP is already allocated")
     answer = http.post(path, json=service("two", clusterIP="192.0.2.7"))
     assert answer.json()["message"].endswith(
-        "failed to allocate IP 192.0.2.7: the provided IP (192.0.2.7) is not in the valid range. The range of valid IPs "
-        "is 10.96.0.0/16"
+        "failed to allocate IP 192.0.2.7: the provided IP (192.0.2.7) is not in the valid range. The range of valid "
+        "IPs is 10.96.0.0/16"
     )
     answer = http.post(path, json=service("two", type="NodePort", ports=[{"port": 80, "nodePort": port}]))
     assert answer.json()["message"] == (

@@ -11,6 +11,7 @@ import pytest
 from apiserver.admission import build_chain, service_account
 from apiserver.admission.default_storage_class import DefaultStorageClass
 from apiserver.admission.default_toleration_seconds import missing_tolerations
+from apiserver.admission.limit_ranger import LimitRanger
 from apiserver.admission.namespace_lifecycle import NamespaceLifecycle
 from apiserver.admission.node_restriction import NodeRestriction
 from apiserver.admission.priority import Priority
@@ -161,12 +162,69 @@ async def test_runtime_class() -> None:
     await RuntimeClass(registry).admit(review("CREATE", "", "pods", obj))
     assert obj["spec"]["overhead"] == {"cpu": "1"}
     assert obj["spec"]["nodeSelector"] == {"a": "b"}
-    with pytest.raises(Forbidden, match="conflict: runtimeClass.scheduling.nodeSelector"):
+    with pytest.raises(Forbidden, match="conflict: runtimeClass"):
         await RuntimeClass(registry).admit(
             review("CREATE", "", "pods", pod(runtimeClassName="vm", nodeSelector={"a": "c"}))
         )
     with pytest.raises(Forbidden, match='RuntimeClass "none" not found'):
         await RuntimeClass(registry).admit(review("CREATE", "", "pods", pod(runtimeClassName="none")))
+
+
+def limits(registry: MemoryRegistry, kind: str, **item: Any) -> LimitRanger:
+    registry.put("", "limitranges", f"limits-{kind}", "default", spec={"limits": [{"type": kind, **item}]})
+    return LimitRanger(registry)
+
+
+async def test_limit_ranges_fill_in_what_is_left_open() -> None:
+    plugin = limits(MemoryRegistry(), "Container", default={"cpu": "1"}, defaultRequest={"memory": "64Mi"})
+    obj = pod()
+    await plugin.admit(review("CREATE", "", "pods", obj))
+    assert obj["spec"]["containers"][0]["resources"] == {
+        "limits": {"cpu": "1"},
+        "requests": {"cpu": "1", "memory": "64Mi"},
+    }
+    assert obj["metadata"]["annotations"]["kubernetes.io/limit-ranger"] == (
+        "LimitRanger plugin set: cpu, memory request for container c; cpu limit for container c"
+    )
+
+
+@pytest.mark.parametrize(
+    ("kind", "item", "resources", "message"),
+    [
+        (
+            "Container",
+            {"max": {"cpu": "1"}},
+            {"limits": {"cpu": "2"}},
+            "maximum cpu usage per Container is 1, but limit is 2",
+        ),
+        ("Container", {"max": {"cpu": "1"}}, {}, "maximum cpu usage per Container is 1.  No limit is specified"),
+        (
+            "Container",
+            {"min": {"cpu": "100m"}},
+            {"requests": {"cpu": "50m"}},
+            "minimum cpu usage per Container is 100m, but request is 50m",
+        ),
+        (
+            "Container",
+            {"maxLimitRequestRatio": {"cpu": "2"}},
+            {"requests": {"cpu": "1"}, "limits": {"cpu": "3"}},
+            "cpu max limit to request ratio per Container is 2, but provided ratio is 3",
+        ),
+        (
+            "Pod",
+            {"max": {"memory": "1Gi"}},
+            {"limits": {"memory": "2Gi"}},
+            "maximum memory usage per Pod is 1Gi, but limit is 2Gi",
+        ),
+    ],
+)
+async def test_limit_ranges_refuse(kind: str, item: dict[str, Any], resources: dict[str, Any], message: str) -> None:
+    plugin = limits(MemoryRegistry(), kind, **item)
+    obj = pod()
+    obj["spec"]["containers"][0]["resources"] = resources
+    with pytest.raises(Forbidden) as refused:
+        await plugin.validate(review("CREATE", "", "pods", obj))
+    assert refused.value.message == f'pods "p" is forbidden: {message}'
 
 
 KUBELET = User("system:node:n1", groups=("system:nodes",))
