@@ -251,7 +251,8 @@ def kubectl(*words: str) -> str:
 def forget_nodes(settings: Settings) -> None:
     """Delete the Node objects of nodes that this machine no longer has."""
     known = [line.split("/")[1] for line in kubectl("get", "nodes", "-o", "name").split()]
-    spare = [name for name in known if name.startswith("node-") and name not in settings.members]
+    ours = (name for name in known if name.startswith("node-") or name == host_name())
+    spare = [name for name in ours if name not in settings.members]
     if spare:
         kubectl("delete", "node", *spare)
 
