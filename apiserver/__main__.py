@@ -12,7 +12,7 @@ from apiserver.endpoints.api import Api
 from apiserver.metrics import Metrics
 from apiserver.patch import apply_patch
 from apiserver.resources.table import RESOURCES
-from apiserver.schema import decode
+from apiserver.schema import conform, decode
 from apiserver.schema.openapi import OpenAPI
 from apiserver.settings import Settings
 from apiserver.storage import compaction
@@ -32,7 +32,7 @@ async def serve_api(process: Process, settings: Settings) -> None:
     authenticator = authn.build(settings, stores)
     authorizer = authz.build(stores)
     chain = admission.build_chain(stores, settings, authorizer)
-    api = Api(stores, chain, decode, apply_patch)
+    api = Api(stores, chain, decode, conform, apply_patch)
     context = subresources.build_context(settings, api, authenticator=authenticator, authorizer=authorizer)
     roles, synced = Gate("bootstrap of roles"), Gate("the first list of etcd")
     synced.done = stores.feed.synced

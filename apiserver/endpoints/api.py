@@ -28,6 +28,8 @@ class Decoded(Protocol):
 
 Decode = Callable[[bytes, str, Resource, Validation], Any]
 """(body, content type, resource, validation) -> Decoded."""
+Conform = Callable[[Object, Resource, Validation, str], Any]
+"""(patched object, resource, validation, patch) -> Decoded."""
 ApplyPatch = Callable[[str, Object, bytes, Resource], Object]
 """(content type, current object, patch, resource) -> the patched object."""
 
@@ -37,6 +39,7 @@ class Api:
     stores: Stores
     admission: Admission
     decode: Decode
+    conform: Conform
     apply_patch: ApplyPatch
 
     def store(self, resource: Resource) -> Store:

@@ -8,7 +8,7 @@ from apiserver.endpoints.request import Answer, Request, Target
 from apiserver.endpoints.update import change_object
 from apiserver.endpoints.views import view_for
 from apiserver.storage.cache import Entry
-from apiserver.types import Object
+from apiserver.types import Object, Resource
 from common.api.status import BadRequest, UnsupportedMediaType
 
 PATCH_TYPES = (
@@ -25,8 +25,11 @@ async def patch(api: Api, request: Request, target: Target) -> Answer:
     content_type = patch_type(request.header(b"content-type"))
     body = await request.body()
 
-    def produce(entry: Entry) -> Object:
-        return patched(api, target, content_type, entry, body)
+    def produce(entry: Entry, warnings: list[str]) -> Object:
+        obj = patched(api, resource, content_type, entry, body)
+        decoded = api.conform(obj, resource, options.validation, body.decode(errors="replace"))
+        warnings.extend(decoded.warnings)
+        return to_stored(resource, decoded.object)
 
     stored = await change_object(api, target, request.user, options, produce, request.warnings)
     return Answer(view.object(to_served(resource, stored)))
@@ -41,10 +44,10 @@ def patch_type(header: str) -> str:
     return content_type
 
 
-def patched(api: Api, target: Target, content_type: str, entry: Entry, body: bytes) -> Object:
-    resource = target.resource
+def patched(api: Api, resource: Resource, content_type: str, entry: Entry, body: bytes) -> Object:
+    """What the patch makes of the object, in the served form, still to be checked."""
     obj = api.apply_patch(content_type, to_served(resource, entry.parse()), body, resource)
-    if not isinstance(obj.get("metadata"), dict):
-        raise BadRequest("metadata is required")
+    if not isinstance(obj, dict) or not isinstance(obj.get("metadata"), dict):
+        raise BadRequest("a patch must leave an object with its metadata")
     obj["kind"], obj["apiVersion"] = resource.kind, resource.api_version
-    return to_stored(resource, obj)
+    return obj

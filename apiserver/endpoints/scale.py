@@ -76,7 +76,7 @@ async def update_scale(api: Api, request: Request, target: Target) -> Answer:
     if name != target.name:
         raise BadRequest(f"the name of the object ({name}) does not match the name on the URL ({target.name})")
 
-    def produce(entry: Entry) -> Object:
+    def produce(entry: Entry, warnings: list[str]) -> Object:
         return with_scale(entry.parse(), sent, target)
 
     stored = await change_object(api, target, request.user, options, produce, request.warnings)
@@ -88,10 +88,11 @@ async def patch_scale(api: Api, request: Request, target: Target) -> Answer:
     content_type = patch_type(request.header(b"content-type"))
     body = await request.body()
 
-    def produce(entry: Entry) -> Object:
+    def produce(entry: Entry, warnings: list[str]) -> Object:
         current = entry.parse()
         scale = api.apply_patch(content_type, scale_of(current, _paths(target)), body, SCALE)
-        return with_scale(current, scale, target)
+        decoded = api.conform(scale, SCALE, options.validation, body.decode(errors="replace"))
+        return with_scale(current, decoded.object, target)
 
     stored = await change_object(api, target, request.user, options, produce, request.warnings)
     return json_answer(scale_of(stored, _paths(target)))

@@ -37,7 +37,8 @@ CONDITIONAL_ONLY = frozenset(
 )
 """Kinds whose PUT must name a resourceVersion (upstream: AllowUnconditionalUpdate is false)."""
 
-Produce = Callable[[Entry], Object]
+Produce = Callable[[Entry, list[str]], Object]
+"""What the present object becomes; warnings are put into the list."""
 
 
 async def update(api: Api, request: Request, target: Target) -> Answer:
@@ -51,7 +52,7 @@ async def update(api: Api, request: Request, target: Target) -> Answer:
     pristine = orjson.dumps(sent)
     needs_revision = (resource.group, resource.plural) in CONDITIONAL_ONLY
 
-    def produce(entry: Entry) -> Object:
+    def produce(entry: Entry, warnings: list[str]) -> Object:
         obj: Object = orjson.loads(pristine)
         if needs_revision and not obj["metadata"].get("resourceVersion"):
             text = invalid_value("metadata.resourceVersion", 0, "must be specified for an update")
@@ -86,9 +87,9 @@ async def change_object(
 
     async def change(entry: Entry) -> Object:
         old = entry.parse()
-        obj = produce(entry)
-        check_revision(obj, old, kind)
         noted: list[str] = []
+        obj = produce(entry, noted)
+        check_revision(obj, old, kind)
         await _prepare(api, kind, target, user, options, obj, old, noted)
         warnings[:] = [*said, *noted]
         return obj

@@ -94,6 +94,21 @@ def test_patch(http: httpx.Client, path: str, content_type: str, body: str) -> N
     assert patched.json()["data"] == {"a": "1", "b": "2"}
 
 
+def test_a_patch_must_leave_a_valid_object(http: httpx.Client, path: str) -> None:
+    http.post(path, json=config_map("a"))
+    merge = {"content-type": "application/merge-patch+json"}
+    wrong = http.patch(f"{path}/a", content='{"data":{"a":1}}', headers=merge)
+    assert wrong.status_code == 422
+    assert wrong.json()["reason"] == "Invalid"
+    unknown = http.patch(f"{path}/a", content='{"nothing":1}', headers=merge)
+    assert unknown.status_code == 200
+    assert unknown.headers["warning"] == '299 - "unknown field \\"nothing\\""'
+    strict = http.patch(f"{path}/a", content='{"nothing":1}', headers=merge, params={"fieldValidation": "Strict"})
+    assert strict.status_code == 422
+    gone = http.patch(f"{path}/a", content='{"metadata":null}', headers=merge)
+    assert gone.status_code == 400
+
+
 def test_unknown_patch_type(http: httpx.Client, path: str) -> None:
     http.post(path, json=config_map("a"))
     answer = http.patch(f"{path}/a", content="x", headers={"content-type": "application/apply-patch+yaml"})
