@@ -150,7 +150,7 @@ class PodManager:
                     worker.wake()
                 self._relist_now.set()
             elif event.pod_uid in self._workers:
-                self._workers[event.pod_uid].wake()
+                self._workers[event.pod_uid].container_event(event.kind, event.container_id)
 
     async def _relist_loop(self) -> None:
         await self._pods.wait_synced()

@@ -57,6 +57,7 @@ class PodWorker:
         self._ending = asyncio.Event()
         self._failures = 0
         self._cleaned = False
+        self._busy = False
         if is_deleting(pod):
             self._ending.set()
 
@@ -68,6 +69,12 @@ class PodWorker:
 
     def wake(self) -> None:
         self._wake.set()
+
+    def container_event(self, kind: str, container_id: str) -> None:
+        """Something happened to a container; a start that the worker itself brought about is no news."""
+        known = any(each.id == container_id for each in [*self.observed.running(), *self.observed.sandboxes])
+        if kind != "start" or not (self._busy or known):
+            self.wake()
 
     def update(self, pod: Pod) -> None:
         """A newer version from the API server."""
@@ -94,7 +101,9 @@ class PodWorker:
         try:
             while not self._ending.is_set():
                 self._wake.clear()
+                self._busy = True
                 delay = await self._interruptible(self._round())
+                self._busy = False
                 await self._idle(delay)
             await self._terminate()
         finally:
@@ -176,7 +185,7 @@ class PodWorker:
 
     async def _apply(self, actions: Actions) -> float | None:
         """Does what has to be done; seconds until a container that could not start may be tried again."""
-        grace = int(spec_of(self.pod).terminationGracePeriodSeconds or 30)
+        grace = grace_period(self.pod)
         for kill in actions.kill:
             await self._terminator.kill(self.pod, kill.container, grace, self._pod_ip(), kill.message)
         if actions.kill:
@@ -208,7 +217,7 @@ class PodWorker:
         message = "Pod sandbox changed, it will be killed and re-created."
         self._tools.event(self.pod, "Normal", "SandboxChanged", message)
         self._probes.stop()
-        grace = int(spec_of(self.pod).terminationGracePeriodSeconds or 30)
+        grace = grace_period(self.pod)
         await self._terminator.kill_containers(self.pod, self.observed, grace, self._pod_ip())
         await self._terminator.stop_sandboxes(self.pod, self.observed)
         self.observed = await self._observe()

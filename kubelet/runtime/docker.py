@@ -240,6 +240,8 @@ class DockerRuntime:
 
     async def container_pid(self, container_id: str) -> int:
         raw = await self._pool.call(lambda api: api.inspect_container(container_id))
+        if raw["State"].get("Status") == "running":
+            self._known[container_id] = ("running", inspect.container(raw))
         return int(raw["State"].get("Pid") or 0)
 
     async def _oom_score(self, container_id: str) -> int:
@@ -302,7 +304,8 @@ class DockerRuntime:
     def _event(self, raw: dict[str, Any]) -> RuntimeEvent:
         actor = raw.get("Actor") or {}
         container_id = actor.get("ID", "")
-        self._known.pop(container_id, None)
+        if raw.get("Action") != "start":
+            self._known.pop(container_id, None)
         waiter = self._exits.get(container_id)
         if waiter is not None and raw.get("Action") in ("die", "destroy"):
             waiter.set()

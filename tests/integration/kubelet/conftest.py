@@ -200,7 +200,7 @@ class Node:
     async def _forward(self) -> None:
         async for event in self.runtime.events():
             if event.pod_uid in self.workers:
-                self.workers[event.pod_uid].wake()
+                self.workers[event.pod_uid].container_event(event.kind, event.container_id)
 
     async def close(self) -> None:
         if self.events is not None:
