@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 from apiserver.resources.columns import (
@@ -108,7 +109,7 @@ def _duration(job: Object) -> str:
     start, end = dig(job, "status", "startTime"), dig(job, "status", "completionTime")
     if not start:
         return ""
-    return human_duration(seconds_since(start) - (seconds_since(end) if end else 0))
+    return human_duration(seconds_since(start, datetime.fromisoformat(end) if end else None))
 
 
 JOB = (

@@ -1,0 +1,95 @@
+"""OpenAPI documents, as kubectl reads them."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from typing import Any
+
+import pytest
+
+from apiserver.resources.table import RESOURCES
+from apiserver.schema.openapi import OpenAPI
+from common.api.status import NotAcceptable, NotFound
+
+
+async def document(path: str, openapi: OpenAPI | None = None) -> Any:
+    answer = await (openapi or OpenAPI(RESOURCES)).answer(path, "", "application/json")
+    return json.loads(gzip.decompress(answer.body) if answer.zipped else answer.body)
+
+
+def references(value: Any) -> set[str]:
+    if isinstance(value, list):
+        return set().union(*map(references, value))
+    if isinstance(value, dict):
+        own = {value["$ref"]} if isinstance(value.get("$ref"), str) else set()
+        return own.union(*map(references, value.values()))
+    return set()
+
+
+async def test_the_index_leads_to_every_group_version_by_hash() -> None:
+    index = await document("/openapi/v3")
+    assert {"api/v1", "apis/apps/v1", "apis/autoscaling/v1", "apis/autoscaling/v2"} <= index["paths"].keys()
+    url = index["paths"]["apis/apps/v1"]["serverRelativeURL"]
+    path, _, query = url.partition("?")
+    answer = await OpenAPI(RESOURCES).answer(path, query, "application/json")
+    assert answer.immutable
+    assert query == f"hash={answer.etag}"
+    assert not (await OpenAPI(RESOURCES).answer(path, "hash=old", "")).immutable
+
+
+@pytest.mark.parametrize("path", ["/openapi/v3/api/v1", "/openapi/v3/apis/apps/v1", "/openapi/v2"])
+async def test_a_document_holds_all_that_it_refers_to(path: str) -> None:
+    made = await document(path)
+    prefix, schemas = ("#/definitions/", made.get("definitions")) if "swagger" in made else (
+        "#/components/schemas/", made["components"]["schemas"]
+    )  # fmt: skip
+    found = references(made)
+    assert found
+    assert {ref.removeprefix(prefix) for ref in found} <= schemas.keys()
+
+
+async def test_patch_offers_server_side_validation() -> None:
+    """kubectl looks for exactly this before it leaves validation to the server."""
+    made = await document("/openapi/v3/apis/apps/v1")
+    patch = made["paths"]["/apis/apps/v1/namespaces/{namespace}/deployments/{name}"]["patch"]
+    assert patch["x-kubernetes-group-version-kind"] == {"group": "apps", "version": "v1", "kind": "Deployment"}
+    assert {"fieldValidation", "dryRun"} <= {p["name"] for p in patch["parameters"] if p["in"] == "query"}
+
+
+async def test_schemas_are_as_upstream_serves_them() -> None:
+    schemas = (await document("/openapi/v3/api/v1"))["components"]["schemas"]
+    pod = schemas["io.k8s.api.core.v1.Pod"]
+    assert pod["type"] == "object"
+    assert pod["properties"]["spec"]["allOf"] == [{"$ref": "#/components/schemas/io.k8s.api.core.v1.PodSpec"}]
+    spec = schemas["io.k8s.api.core.v1.PodSpec"]
+    assert spec["properties"]["containers"]["x-kubernetes-patch-merge-key"] == "name"
+
+
+async def test_protobuf_alone_is_not_acceptable() -> None:
+    with pytest.raises(NotAcceptable):
+        await OpenAPI(RESOURCES).answer("/openapi/v2", "", "application/com.github.proto-openapi.spec.v2@v1.0+protobuf")
+    with pytest.raises(NotFound):
+        await OpenAPI(RESOURCES).answer("/openapi/v3/apis/nothing/v1", "", "")
+
+
+async def test_answers_are_compressed_and_cached_for_those_who_can() -> None:
+    openapi = OpenAPI(RESOURCES)
+
+    async def ask(**headers: str) -> tuple[int, dict[bytes, bytes], bytes]:
+        sent: list[Any] = []
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+
+        raw = [(k.replace("_", "-").encode(), v.encode()) for k, v in headers.items()]
+        scope = {"method": "GET", "path": "/openapi/v3/apis/policy/v1", "query_string": b"", "headers": raw}
+        await openapi(scope, None, send)
+        return sent[0]["status"], dict(sent[0]["headers"]), sent[1]["body"]
+
+    status, headers, plain = await ask()
+    assert (status, json.loads(plain)["openapi"]) == (200, "3.0.0")
+    _, _, zipped = await ask(accept_encoding="gzip")
+    assert gzip.decompress(zipped) == plain
+    status, _, body = await ask(if_none_match=headers[b"etag"].decode())
+    assert (status, body) == (304, b"")
