@@ -14,6 +14,7 @@ from apiserver.admission.namespace_lifecycle import NamespaceLifecycle
 from apiserver.admission.node_restriction import NodeRestriction
 from apiserver.admission.priority import Priority
 from apiserver.admission.rbac_escalation import RBACEscalation
+from apiserver.admission.resource_quota import ResourceQuota
 from apiserver.admission.runtime_class import RuntimeClass
 from apiserver.admission.service_account import ServiceAccount
 from apiserver.admission.taint_nodes_by_condition import TaintNodesByCondition
@@ -66,5 +67,6 @@ def build_chain(
             CertificateRequester(),
             RBACEscalation(authorizer),
             ServiceAllocation(registry, settings),
+            ResourceQuota(registry),
         ]
     )

@@ -15,6 +15,7 @@ from apiserver.admission.limit_ranger import LimitRanger
 from apiserver.admission.namespace_lifecycle import NamespaceLifecycle
 from apiserver.admission.node_restriction import NodeRestriction
 from apiserver.admission.priority import Priority
+from apiserver.admission.resource_quota import ResourceQuota
 from apiserver.admission.runtime_class import RuntimeClass
 from apiserver.admission.service_account import ServiceAccount, mount_token
 from apiserver.admission.taint_nodes_by_condition import TaintNodesByCondition
@@ -227,6 +228,53 @@ async def test_limit_ranges_refuse(kind: str, item: dict[str, Any], resources: d
     assert refused.value.message == f'pods "p" is forbidden: {message}'
 
 
+def quota(registry: MemoryRegistry, **hard: str) -> ResourceQuota:
+    names = {name.replace("__", "."): value for name, value in hard.items()}
+    registry.put("", "resourcequotas", "q", "default", spec={"hard": names})
+    return ResourceQuota(registry)
+
+
+def sized(name: str, cpu: str) -> dict[str, Any]:
+    obj = pod(name)
+    obj["spec"]["containers"][0]["resources"] = {"requests": {"cpu": cpu}}
+    return obj
+
+
+async def test_a_quota_counts_what_is_there_and_what_was_just_admitted() -> None:
+    registry = MemoryRegistry()
+    plugin = quota(registry, pods="2", requests__cpu="1")
+    first = sized("a", "400m")
+    await plugin.validate(review("CREATE", "", "pods", first))
+    assert registry.store("", "resourcequotas").objects["default", "q"]["status"]["used"] == {
+        "pods": "1",
+        "requests.cpu": "400m",
+    }
+    with pytest.raises(Forbidden) as refused:
+        await plugin.validate(review("CREATE", "", "pods", sized("b", "700m")))
+    assert refused.value.message == (
+        'pods "b" is forbidden: exceeded quota: q, requested: requests.cpu=700m, used: requests.cpu=400m, '
+        "limited: requests.cpu=1"
+    )
+    registry.store("", "pods").put(first)
+    await plugin.validate(review("CREATE", "", "pods", sized("b", "600m")))
+    with pytest.raises(Forbidden, match=r"requested: pods=1,requests\.cpu=1m, used: pods=2,requests\.cpu=1, limited"):
+        await plugin.validate(review("CREATE", "", "pods", sized("c", "1m")))
+    registry.put("", "pods", "a", "default", spec=first["spec"], status={"phase": "Succeeded"})
+    await plugin.validate(review("CREATE", "", "pods", sized("c", "1m")))
+
+
+async def test_a_quota_of_compute_wants_it_stated() -> None:
+    plugin = quota(MemoryRegistry(), limits__memory="1Gi")
+    with pytest.raises(Forbidden, match=r"failed quota: q: must specify limits\.memory for: c"):
+        await plugin.validate(review("CREATE", "", "pods", pod()))
+
+
+async def test_a_dry_run_charges_nothing() -> None:
+    plugin = quota(MemoryRegistry(), pods="1")
+    for name in ("a", "b"):
+        await plugin.validate(review("CREATE", "", "pods", pod(name), dry_run=True))
+
+
 KUBELET = User("system:node:n1", groups=("system:nodes",))
 
 
@@ -268,5 +316,5 @@ def test_the_chain_is_in_upstreams_order() -> None:
     settings = SimpleNamespace(service_cluster_ip_range="10.0.0.0/24", service_node_port_range="30000-30100")
     names = [plugin.name for plugin in build_chain(MemoryRegistry(), settings).plugins]
     assert names[0] == "NamespaceLifecycle"
-    assert names[-1] == "ServiceAllocation"
+    assert names[-2:] == ["ServiceAllocation", "ResourceQuota"]
     assert names.index("ServiceAccount") < names.index("Priority") < names.index("DefaultTolerationSeconds")

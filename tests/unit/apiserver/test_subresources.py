@@ -238,7 +238,7 @@ def test_a_review_asks_about_one_thing() -> None:
 
 @pytest.mark.parametrize("seconds", [599, 1 << 33, "x"])
 def test_token_lifetimes(seconds: Any) -> None:
-    with pytest.raises(Invalid, match="spec.expirationSeconds"):
+    with pytest.raises(Invalid, match=r"spec.expirationSeconds"):
         validate({"spec": {"expirationSeconds": seconds}}, "default")
     validate({"spec": {"expirationSeconds": 600}}, "default")
     assert DELETED_GRACE_SECONDS < 600
