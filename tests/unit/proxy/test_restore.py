@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proxy.model import Endpoint, ServicePort
@@ -97,6 +97,7 @@ steps = st.lists(
 )
 
 
+@settings(deadline=None)  # other tests share the machine
 @given(steps)
 def test_partial_syncs_end_where_a_full_sync_does(drawn: list[tuple[str, list[int], bool, bool]]) -> None:
     """Whatever changes come, with writes failing in between, the kernel ends as if written in one go."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proxy.model import Endpoint, ServicePort
@@ -72,6 +72,7 @@ def test_chain_names_are_upstreams_hashes() -> None:
     assert ServiceChains(dns_tcp).cluster == "KUBE-SVC-ERIFXISQEP7F7OF4"
 
 
+@settings(deadline=None)  # other tests share the machine
 @given(count=st.integers(1, 12), rounds=st.integers(1, 3))
 def test_connections_reach_all_endpoints_in_turn(count: int, rounds: int) -> None:
     kernel = nat(service_rules(WEB, endpoints(count), CONFIG))
@@ -98,6 +99,7 @@ services = st.builds(
 )
 
 
+@settings(deadline=None)  # other tests share the machine
 @given(service=services, found=endpoint_lists)
 def test_every_address_leads_to_an_endpoint_that_may_serve_it(service: ServicePort, found: list[Endpoint]) -> None:
     kernel = nat(service_rules(service, found, CONFIG))
@@ -115,6 +117,7 @@ def test_every_address_leads_to_an_endpoint_that_may_serve_it(service: ServicePo
         assert kernel.connect(packet).target in ({str(e) for e in external} or {None})
 
 
+@settings(deadline=None)  # other tests share the machine
 @given(service=services, found=endpoint_lists)
 def test_every_jump_leads_to_a_chain_that_exists(service: ServicePort, found: list[Endpoint]) -> None:
     part = service_rules(service, found, CONFIG)

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scheduler.cache import Cache
@@ -25,6 +25,7 @@ operations = st.lists(
 )
 
 
+@settings(deadline=None)  # other tests share the machine
 @given(operations)
 def test_the_columns_equal_the_sum_of_the_pods(drawn: list[tuple[str, int, int]]) -> None:
     cache = Cache()

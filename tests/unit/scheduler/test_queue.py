@@ -6,7 +6,7 @@ import asyncio
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scheduler.framework import ClusterEvent
@@ -139,6 +139,7 @@ steps = st.lists(
 )
 
 
+@settings(deadline=None)  # other tests share the machine
 @given(steps)
 def test_every_pod_is_in_exactly_one_place(drawn: list[tuple[str, int]]) -> None:
     """Whatever happens, a pod that was added and neither finished nor deleted comes up again."""
