@@ -27,11 +27,13 @@ log = logging.getLogger(__name__)
 
 async def lead(client: Client, settings: Settings) -> None:
     """Runs the controllers until cancelled. All caches are filled before the first decision is made."""
-    informers, events = InformerFactory(client), EventRecorder(client, "controllermanager")
-    controllers = build(Context(client, informers, events, settings))
+    informers = InformerFactory(client)
+    context = Context(client, informers, settings)
+    controllers = build(context)
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(informers.run())
-        tasks.create_task(events.run())
+        for recorder in context.recorders.values():
+            tasks.create_task(recorder.run())
         await informers.wait_synced()
         log.info("running %s", ", ".join(controllers))
         for name, controller in controllers.items():

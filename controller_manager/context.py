@@ -1,9 +1,9 @@
-"""What every controller is given: the client, the shared caches, the event recorder, the settings."""
+"""What every controller is given: the client, the shared caches, the event recorders, the settings."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from lightkube.resources.apps_v1 import Deployment, ReplicaSet
@@ -28,12 +28,16 @@ class Context:
 
     client: Client
     informers: InformerFactory
-    events: EventRecorder
     settings: Settings
+    recorders: dict[str, EventRecorder] = field(default_factory=dict)
 
     def loop(self, name: str, reconcile: Reconcile, *, workers: int) -> Controller:
         """A control loop."""
         return Controller(name, reconcile, workers=workers)
+
+    def recorder(self, component: str) -> EventRecorder:
+        """Events in the name of one controller: `kubectl describe` shows who said what."""
+        return self.recorders.setdefault(component, EventRecorder(self.client, component))
 
     @property
     def pods(self) -> Informer[Pod]:

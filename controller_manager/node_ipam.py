@@ -41,7 +41,7 @@ class NodeIPAMController:
 
     def __init__(self, context: Context) -> None:
         self._client = context.client
-        self._events = context.events
+        self._events = context.recorder("cidrAllocator")
         self._cluster = ipaddress.ip_network(need(context.settings.cluster_cidr))
         self._prefix = context.settings.node_cidr_mask_size
         self._taken: dict[str, Network] = {}

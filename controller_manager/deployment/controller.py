@@ -35,11 +35,11 @@ class DeploymentController:
 
     def __init__(self, context: Context) -> None:
         self._client = context.client
-        self._events = context.events
+        self._events = context.recorder("deployment-controller")
         self._deployments = context.deployments.store
         self._sets = context.replica_sets.store
         self._pods = context.pods.store
-        self._maker = RevisionMaker(context.client, context.events)
+        self._maker = RevisionMaker(self._client, self._events)
         self._loop = context.loop("deployment", self.reconcile, workers=context.settings.concurrent_deployment_syncs)
         context.deployments.add_handler(self._loop.enqueue, lambda _, new: self._loop.enqueue(new), self._loop.enqueue)
         context.replica_sets.add_handler(self._set_changed, self._set_updated, self._set_changed)

@@ -33,7 +33,7 @@ class NodeLifecycleController:
     def __init__(self, context: Context) -> None:
         settings = context.settings
         self._client = context.client
-        self._events = context.events
+        self._events = context.recorder("node-controller")
         self._period = settings.node_monitor_period
         self._grace, self._startup_grace = settings.node_monitor_grace_period, settings.node_startup_grace_period
         self._limits = zones.Limits(

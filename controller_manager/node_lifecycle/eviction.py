@@ -50,7 +50,7 @@ class TaintEvictionController:
 
     def __init__(self, context: Context) -> None:
         self._client = context.client
-        self._events = context.events
+        self._events = context.recorder("taint-eviction-controller")
         self._nodes = context.nodes.store
         self._pods = context.pods.store
         self._waiting: dict[str, datetime] = {}

@@ -48,7 +48,7 @@ class ReplicaController:
 
     def __init__(self, context: Context, workload: Workload, owners: Informer[Any]) -> None:
         self._client = context.client
-        self._events = context.events
+        self._events = context.recorder(workload.component)
         self._workload = workload
         self._owners = owners.store
         self._pods = context.pods.store

@@ -27,6 +27,7 @@ class Workload:
     """A kind that keeps a number of pods."""
 
     name: str
+    component: str
     kind: Any
     selector: Callable[[Any], Selector]
     status: Any
@@ -41,9 +42,12 @@ def _replication_controller_selector(obj: Any) -> Selector:
     return selector_of_map(obj.spec.selector)
 
 
-REPLICA_SET = Workload("replicaset", ReplicaSet, _replica_set_selector, ReplicaSetStatus, ReplicaSetCondition)
+REPLICA_SET = Workload(
+    "replicaset", "replicaset-controller", ReplicaSet, _replica_set_selector, ReplicaSetStatus, ReplicaSetCondition
+)
 REPLICATION_CONTROLLER = Workload(
     "replicationcontroller",
+    "replication-controller",
     ReplicationController,
     _replication_controller_selector,
     ReplicationControllerStatus,
