@@ -5,6 +5,7 @@ https://kubernetes.io/docs/concepts/scheduling-eviction/api-eviction/ and, for p
 
 from __future__ import annotations
 
+from apiserver.authz.node import node_of
 from apiserver.endpoints.delete import delete_object
 from apiserver.endpoints.options import DeleteOptions, parse_delete_options
 from apiserver.endpoints.request import Answer, Request, Send, Target, json_answer
@@ -90,6 +91,10 @@ async def handle(context: Context, connection: Connection, request: Request, sen
         raw["dryRun"] = request.query["dryRun"]
     options = parse_delete_options(raw)
     pod = await context.store("", "pods").get(connection.namespace, connection.name)
+    node = node_of(connection.user)
+    if node is not None and (pod.get("spec") or {}).get("nodeName") != node:
+        text = f'node "{node}" can only evict pods with spec.nodeName set to itself'
+        raise forbidden("pods", connection.name, "", text)
     if not needs_no_budget(pod):
         await _ask_budget(context, pod, options)
         if not options.dry_run:

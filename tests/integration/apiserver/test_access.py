@@ -213,6 +213,14 @@ def test_a_node_reads_only_what_its_pods_use(http: httpx.Client, http_as: As, na
         f'pods "elsewhere" is forbidden: node "{NODE}" can only update pod status for pods with spec.nodeName set to '
         "itself"
     )
+    ref = {"kind": "Pod", "apiVersion": "v1", "name": "p"}
+    assert token_for(node, namespace, "default", boundObjectRef=ref)
+    answer = node.post(f"{base}/serviceaccounts/default/token", json={"spec": {}})
+    assert answer.json()["message"].endswith("node requested token not bound to a pod")
+    ref["name"] = "elsewhere"
+    answer = node.post(f"{base}/serviceaccounts/default/token", json={"spec": {"boundObjectRef": ref}})
+    assert answer.json()["message"].endswith("node requested token bound to a pod scheduled on a different node")
+    assert node.post(f"{base}/pods/elsewhere/eviction", json={}).status_code == 403
     other = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": "somebody-else"}}
     assert node.post("/api/v1/nodes", json=other).status_code == 403
     http.delete(f"{base}/pods/p", params={"gracePeriodSeconds": "0"})
