@@ -136,14 +136,16 @@ class ObjectStore(Protocol):
         *,
         resource_version: str | None = None,
     ) -> Object:
-        """Reads, calls ``change`` with a private copy and writes what it returns if nobody wrote in between, else again.
+        """Reads, calls ``change`` with a private copy and writes what it returns; again if somebody wrote in between.
 
         ``change`` returning None leaves the object as it is. With ``resource_version`` the object must still be at it
         (Conflict). Raises NotFound. When the result has a deletionTimestamp and no finalizers are left
         (and deletionGracePeriodSeconds is 0 for graceful kinds), the object is removed.
         """
 
-    async def delete(self, namespace: str, name: str, *, uid: str | None = None, resource_version: str | None = None) -> Object:
+    async def delete(
+        self, namespace: str, name: str, *, uid: str | None = None, resource_version: str | None = None
+    ) -> Object:
         """Removes at once, whatever finalizers say. Raises NotFound, Conflict."""
 
     def cached(self, namespace: str, name: str) -> Object | None:
@@ -194,7 +196,7 @@ class AdmissionRequest:
 
 
 class AdmissionPlugin(Protocol):
-    """``admit`` mutates, ``validate`` refuses; both raise a StatusError to refuse. A plugin may do nothing in either."""
+    """``admit`` mutates, ``validate`` refuses; both refuse by a StatusError. Either may do nothing."""
 
     name: str
 
