@@ -153,7 +153,7 @@ def fetch_wheels() -> None:
 
 
 def build(image: Image, base: str) -> None:
-    arguments = {"BASE": BASE, "MIRROR": machine.mirror(), **image.arguments}
+    arguments = {"BASE": BASE, **image.arguments}
     flags = [word for name, value in arguments.items() for word in ("--build-arg", f"{name}={value}")]
     label = f"{HASH_LABEL}={content_hash(image, base)}"
     command = ["docker", "build", "-q", "-f", image.dockerfile, "--target", image.stage, "-t", image.tag]

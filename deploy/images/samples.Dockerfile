@@ -1,18 +1,17 @@
 # Small images to try the cluster with; made from the distribution's packages, so that no registry is needed.
 ARG BASE=debian:trixie-slim
 
-# Debian 12's busybox is the 1.35 that the tag promises.
+# Debian 13's busybox (1.37: the wget of Debian 12's 1.35 crashes on -T), with its few libraries: a static program
+# of glibc cannot look up names without them.
 FROM ${BASE} AS busybox-files
-ARG MIRROR=http://deb.debian.org/debian
-RUN echo "deb ${MIRROR} bookworm main" >/etc/apt/sources.list.d/bookworm.list && apt-get update -q \
-    && apt-get install -qy --no-install-recommends busybox-static/bookworm && rm -rf /var/lib/apt/lists/* \
-    && mkdir -p /rootfs/bin /rootfs/etc /rootfs/root /rootfs/home /rootfs/var \
+RUN apt-get update -q && apt-get install -qy --no-install-recommends busybox && rm -rf /var/lib/apt/lists/* \
+    && mkdir -p /rootfs/bin /rootfs/etc /rootfs/root /rootfs/home /rootfs/var /rootfs/run \
     && install -d -m 1777 /rootfs/tmp && ln -s /tmp /rootfs/var/tmp && ln -s bin /rootfs/sbin \
-    && cp "$(command -v busybox)" /rootfs/bin/busybox \
-    && for applet in $(/rootfs/bin/busybox --list); do ln -sf busybox "/rootfs/bin/$applet.new" \
-       && mv -n "/rootfs/bin/$applet.new" "/rootfs/bin/$applet" 2>/dev/null || true; done; rm -f /rootfs/bin/*.new \
-    && echo 'root:x:0:0:root:/root:/bin/sh' >/rootfs/etc/passwd && echo 'nobody:x:65534:65534::/home:/bin/false' >>/rootfs/etc/passwd \
-    && echo 'root:x:0:' >/rootfs/etc/group && echo 'nogroup:x:65534:' >>/rootfs/etc/group
+    && busybox=$(command -v busybox) && cp "$busybox" /rootfs/bin/busybox \
+    && ldd "$busybox" | grep -o '/[^ ]*' | xargs -I{} cp --parents -L {} /rootfs/ \
+    && for applet in $(busybox --list); do [ -e "/rootfs/bin/$applet" ] || ln -s busybox "/rootfs/bin/$applet"; done \
+    && printf 'root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534::/home:/bin/false\n' >/rootfs/etc/passwd \
+    && printf 'root:x:0:\nnogroup:x:65534:\n' >/rootfs/etc/group
 
 FROM scratch AS busybox
 COPY --from=busybox-files /rootfs /
