@@ -31,6 +31,9 @@ WORK = Histogram(
     buckets=(0.001, 0.01, 0.1, 1, 10),
 )
 
+MAX_DELAY = 60.0
+"""Seconds. Upstream's controllers wait up to 1,000: too long for a class after a server was away."""
+
 Reconcile = Callable[[str], Awaitable[float | None]]
 
 
@@ -39,7 +42,7 @@ class Controller:
 
     def __init__(self, name: str, reconcile: Reconcile, *, workers: int = 5) -> None:
         self.name = name
-        self.queue = WorkQueue()
+        self.queue = WorkQueue(max_delay=MAX_DELAY)
         self._reconcile = reconcile
         self._workers = workers
         DEPTH.labels(name).set_function(self.queue.__len__)

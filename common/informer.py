@@ -24,7 +24,7 @@ T = TypeVar("T")
 Index = Callable[[T], Iterable[str]]
 log = logging.getLogger(__name__)
 
-BACKOFF = (0.2, 10.0)
+BACKOFF = (0.2, 5.0)
 """Seconds: first and longest wait after a failure, doubling between them."""
 WATCH_SECONDS = (300, 600)
 """A watch asks to be ended after a random time in this range, so that watches spread over a server that restarted."""
