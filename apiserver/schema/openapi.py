@@ -1,25 +1,27 @@
 """``/openapi/v2`` and ``/openapi/v3``: what kubectl explain and server-side validation start from.
 
-https://kubernetes.io/docs/concepts/overview/kubernetes-api/#openapi-interface-definition. Protobuf is not offered:
-clients that ask for nothing else get 406 and go on without.
+https://kubernetes.io/docs/concepts/overview/kubernetes-api/#openapi-interface-definition. Protobuf is offered
+for v2 alone, where kubectl before 1.29 asks for nothing else.
 """
 
 from __future__ import annotations
 
 import asyncio
 import gzip
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qs
 
 import orjson
 
-from apiserver.schema import documents
+from apiserver.schema import documents, openapi_proto
 from apiserver.types import Resource
 from common.api.status import MethodNotAllowed, NotAcceptable, NotFound, StatusError
 
 _JSON = ("*", "application/json", "application/*", "*/*")
+_PROTO = ("application/com.github.proto-openapi.spec.v2@v1.0+protobuf",
+          "application/com.github.proto-openapi.spec.v2.v1.0+protobuf")  # fmt: skip
 _FOREVER = "public, immutable, max-age=31536000"
 
 
@@ -30,6 +32,7 @@ class Answer:
     etag: str
     zipped: bool
     immutable: bool = False
+    media_type: str = "application/json"
 
 
 @dataclass
@@ -60,42 +63,42 @@ class OpenAPI:
         rows = groups.get(name.removeprefix("v3/")) if name.startswith("v3/") else None
         if name not in ("v2", "v3") and rows is None:
             raise NotFound("the server could not find the requested resource", {})
-        if not _takes_json(accept):
+        protobuf = name == "v2" and _takes(accept, _PROTO)
+        if not protobuf and not _takes(accept, _JSON):
             raise NotAcceptable("only the following media types are accepted: application/json", {})
         if name == "v3":
-            body = orjson.dumps({"paths": {path: {"serverRelativeURL": _url(path, r)} for path, r in groups.items()}})
-            return Answer(body, documents.digest(list(self.resources)), False)
-        etag = documents.digest(list(self.resources) if rows is None else rows)
+            index = {"paths": {path: {"serverRelativeURL": _url(path, r)} for path, r in groups.items()}}
+            return Answer(orjson.dumps(index), documents.digest(list(self.resources)), False)
+        served = list(self.resources) if rows is None else rows
+        etag = documents.digest(served)
+        if protobuf:
+            body = await self._document("v2.pb", lambda: openapi_proto.encode(documents.v2(served)))
+            return Answer(body, f"{etag}-PB", True, media_type=_PROTO[1])
+        make = documents.v2 if rows is None else documents.v3
         asked = parse_qs(query).get("hash", [""])[0]
-        return Answer(await self._document(name, rows), etag, True, immutable=asked == etag)
+        return Answer(await self._document(name, lambda: orjson.dumps(make(served))), etag, True, asked == etag)
 
-    async def _document(self, name: str, rows: list[Resource] | None) -> bytes:
+    async def _document(self, name: str, make: Callable[[], bytes]) -> bytes:
         """Made once, in a thread, one at a time: making one takes some tens of milliseconds and megabytes."""
         async with self._lock:
             if name not in self._zipped:
-                self._zipped[name] = await asyncio.to_thread(
-                    _make, list(self.resources) if rows is None else rows, rows is None
-                )
+                self._zipped[name] = await asyncio.to_thread(lambda: gzip.compress(make(), compresslevel=6, mtime=0))
             return self._zipped[name]
-
-
-def _make(rows: list[Resource], old: bool) -> bytes:
-    document = documents.v2(rows) if old else documents.v3(rows)
-    return gzip.compress(orjson.dumps(document), compresslevel=6, mtime=0)
 
 
 def _url(path: str, rows: list[Resource]) -> str:
     return f"/openapi/v3/{path}?hash={documents.digest(rows)}"
 
 
-def _takes_json(accept: str) -> bool:
+def _takes(accept: str, offered: Collection[str]) -> bool:
+    """Whether an Accept header names one of the types. None at all means JSON."""
     types = [part.partition(";")[0].strip().lower() for part in accept.split(",") if part.strip()]
-    return not types or any(t in _JSON for t in types)
+    return any(t in offered for t in types) if types else offered is _JSON
 
 
 async def _reply(send: Any, answer: Answer, headers: Mapping[str, str]) -> None:
     etag = f'"{answer.etag}"'
-    out = {"content-type": "application/json", "etag": etag, "vary": "Accept, Accept-Encoding"}
+    out = {"content-type": answer.media_type, "etag": etag, "vary": "Accept, Accept-Encoding"}
     out["cache-control"] = _FOREVER if answer.immutable else "no-cache, private"
     if headers.get("if-none-match", "").removeprefix("W/") == etag:
         await _send(send, 304, out, b"")

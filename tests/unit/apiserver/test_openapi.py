@@ -9,8 +9,11 @@ from typing import Any
 import pytest
 
 from apiserver.resources.table import RESOURCES
+from apiserver.schema import openapi_proto
 from apiserver.schema.openapi import OpenAPI
 from common.api.status import NotAcceptable, NotFound
+
+PROTOBUF = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf"
 
 
 async def document(path: str, openapi: OpenAPI | None = None) -> Any:
@@ -66,9 +69,18 @@ async def test_schemas_are_as_upstream_serves_them() -> None:
     assert spec["properties"]["containers"]["x-kubernetes-patch-merge-key"] == "name"
 
 
-async def test_protobuf_alone_is_not_acceptable() -> None:
+async def test_old_clients_get_v2_in_protobuf() -> None:
+    answer = await OpenAPI(RESOURCES).answer("/openapi/v2", "", PROTOBUF)
+    body = gzip.decompress(answer.body)
+    assert body.startswith(b"\x0a\x032.0")
+    made = await document("/openapi/v2")
+    assert all(path.encode() in body for path in made["paths"])
+    assert openapi_proto.encode(made) == body
+
+
+async def test_what_is_not_served_or_not_acceptable() -> None:
     with pytest.raises(NotAcceptable):
-        await OpenAPI(RESOURCES).answer("/openapi/v2", "", "application/com.github.proto-openapi.spec.v2@v1.0+protobuf")
+        await OpenAPI(RESOURCES).answer("/openapi/v3/api/v1", "", PROTOBUF)
     with pytest.raises(NotFound):
         await OpenAPI(RESOURCES).answer("/openapi/v3/apis/nothing/v1", "", "")
 
