@@ -14,6 +14,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
 from typing import Any
 
+from apiserver.authn import impersonation
 from apiserver.authz.messages import forbidden_error
 from apiserver.endpoints import paths
 from apiserver.endpoints.api import Api
@@ -35,7 +36,6 @@ from apiserver.wire import transcode
 from common.api.selectors import parse_field_selector
 from common.api.status import (
     BadRequest,
-    Forbidden,
     InternalError,
     MethodNotAllowed,
     NotFound,
@@ -134,7 +134,8 @@ class ApiServer:
         request.user = await self._authenticator.authenticate(request.scope)
         if request.header(b"content-type").startswith(transcode.CONTENT_TYPE):
             await _as_json(request)
-        _refuse_impersonation(request)
+        if impersonation.asked(request.scope["headers"]):
+            await self._act_as_another(request)
         if path is None or not path.resource:
             return await self._outside(request, send)
         verb = verb_of(request, path)
@@ -217,6 +218,13 @@ class ApiServer:
         await self._web(request.scope, request.receive, send)
         return kind, None
 
+    async def _act_as_another(self, request: Request) -> None:
+        if not self._api.stores.feed.synced.is_set():
+            await self._wait_for_sync()
+        headers = request.scope["headers"]
+        request.user = impersonation.impersonate(request.user, headers, self._authorizer)
+        request.scope["headers"] = impersonation.without(headers)
+
     def _authorize(self, request: Request, path: ResourcePath, verb: str) -> None:
         name = path.name
         if not name and verb in ("list", "watch", "deletecollection") and request.query:
@@ -280,14 +288,6 @@ def _selected_name(field_selector: str) -> str:
         return parse_field_selector(field_selector).exact("metadata.name") or ""
     except ValueError:
         return ""
-
-
-def _refuse_impersonation(request: Request) -> None:
-    """Ignoring these headers would do as the caller what was meant to be done as somebody else."""
-    for key, _ in request.scope["headers"]:
-        if key.startswith(b"impersonate-"):
-            user = request.header(b"impersonate-user")
-            raise Forbidden(f'users "{user}" is forbidden: impersonation is not supported by this server')
 
 
 def _not_allowed() -> MethodNotAllowed:
