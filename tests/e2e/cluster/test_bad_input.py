@@ -22,6 +22,10 @@ def refused(kubectl: Kubectl, *words: str, stdin: str = "") -> str:
     return result.err
 
 
+def server() -> str:
+    return str(json.loads(KUBECONFIG.read_text())["clusters"][0]["cluster"]["server"])
+
+
 def manifest(**changes: object) -> str:
     return json.dumps({**POD, **changes})
 
@@ -76,15 +80,16 @@ def test_unknown_kind(kubectl: Kubectl) -> None:
 
 
 def test_no_credentials(cluster: None) -> None:
-    server = json.loads(KUBECONFIG.read_text())["clusters"][0]["cluster"]["server"]
-    words = ["curl", "-sS", "--cacert", str(ROOT / ".cox" / "ca.crt"), f"{server}/api/v1/pods"]
+    words = ["curl", "-sS", "--cacert", str(ROOT / ".cox" / "ca.crt"), f"{server()}/api/v1/pods"]
     status = json.loads(command(words).out)
     assert (status["code"], status["reason"], status["message"]) == (401, "Unauthorized", "Unauthorized")
 
 
 def test_wrong_role(kubectl: Kubectl, namespace: str) -> None:
     user = f"system:serviceaccount:{namespace}:default"
-    error = refused(kubectl, "get", "pods", f"--as={user}")
+    token = kubectl("create", "token", "default").strip()
+    flags = [f"--server={server()}", f"--certificate-authority={ROOT / '.cox' / 'ca.crt'}", f"--token={token}"]
+    error = command(["kubectl", "--kubeconfig=/dev/null", *flags, "-n", namespace, "get", "pods"]).err
     action = 'cannot list resource "pods" in API group ""'
     assert f'pods is forbidden: User "{user}" {action} in the namespace "{namespace}"' in error
 

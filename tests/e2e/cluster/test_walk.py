@@ -117,4 +117,5 @@ def test_pods_of_different_nodes_see_each_others_own_address(kubectl: Kubectl) -
     script = "mkdir -p /www/cgi-bin && printf '#!/bin/sh\\necho; echo $REMOTE_ADDR\\n' >/www/cgi-bin/who"
     kubectl("exec", called, "--", "sh", "-c", f"{script} && chmod +x /www/cgi-bin/who")
     page = f"http://{second['status']['podIP']}/cgi-bin/who"
-    assert kubectl("exec", caller, "--", "wget", "-qO-", "-T", "5", page).strip() == first["status"]["podIP"]
+    seen = kubectl("exec", caller, "--", "wget", "-qO-", "-T", "5", page).strip().strip("[]").removeprefix("::ffff:")
+    assert seen == first["status"]["podIP"]
