@@ -77,7 +77,8 @@ def ensure_environment() -> None:
             venv.create(VENV, with_pip=True)
         else:
             run([python, "-m", "venv", VENV])
-        pip: list[str | Path] = [VENV / "bin" / "python", "-m", "pip", "--disable-pip-version-check", "install", "-q", "--no-compile"]
+        pip: list[str | Path] = [VENV / "bin" / "python", "-m", "pip", "--disable-pip-version-check", "install"]
+        pip += ["-q", "--no-compile"]
         current.detail = "requirements-dev.lock"
         run([*pip, "--no-deps", "-r", LOCK])
         run([*pip, "--no-deps", "-e", "."])
