@@ -57,7 +57,7 @@ class Column:
 class Strategy(Protocol):
     """What is special about one kind. All methods are pure; ``obj`` arguments may be changed in place.
 
-    The generic verbs call, for a create: prepare_for_create, default, (admission), validate; for an update:
+    The generic verbs call, for a create: default, (admission), prepare_for_create, validate; for an update:
     prepare_for_update, default, (admission), validate_update. ``subresource`` is "" or "status".
     Generic metadata (name, namespace, uid, labels, annotations, owner references, generation) is not their business.
     """

@@ -56,7 +56,6 @@ async def create_object(
     metadata.check_namespace(obj, kind, namespace)
     metadata.fill_for_create(obj, kind)
     strategy = kind.strategy
-    strategy.prepare_for_create(obj)
     strategy.default(obj)
     review = AdmissionRequest(
         "CREATE",
@@ -72,6 +71,7 @@ async def create_object(
         warnings,
     )
     await api.admission.admit(review)
+    strategy.prepare_for_create(obj)  # after admission: a LimitRange decides a pod's QoS class
     errors = metadata.validate(obj, kind) + strategy.validate(obj)
     if errors:
         raise invalid(kind.kind, obj["metadata"].get("name") or "", kind.group, errors)
