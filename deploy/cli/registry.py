@@ -48,7 +48,7 @@ def load(image: str) -> bool:
     found = try_run(["docker", "image", "inspect", "-f", "{{.Id}}", image])
     if found.returncode != 0:
         raise CoxError(f"there is no image {image} on this machine; see `docker images`")
-    identity = found.stdout.decode().strip()
+    identity = f"{found.stdout.decode().strip()} in {_volume()}"
     memory = _LOADED / repository(image).replace("/", "_")
     if memory.is_file() and memory.read_text() == identity:
         return False
@@ -60,6 +60,11 @@ def load(image: str) -> bool:
     _LOADED.mkdir(parents=True, exist_ok=True)
     memory.write_text(identity)
     return True
+
+
+def _volume() -> str:
+    """Which registry it is: a new one, whoever removed the old one, must be filled again."""
+    return run(["docker", "volume", "inspect", "-f", "{{.Name}} {{.CreatedAt}}", f"{PROJECT}_registry"]).strip()
 
 
 def forget_loaded() -> None:
