@@ -72,7 +72,7 @@ def not_served() -> NotFound:
 
 def verb_of(request: Request, path: ResourcePath) -> str:
     """The verb that is authorised and counted."""
-    if path.watch or (request.method == "GET" and not path.subresource and request.flag("watch")):
+    if path.watch or (request.method == "GET" and not path.name and request.flag("watch")):
         return "watch"
     verbs = _OBJECT if path.name else _COLLECTION
     verb = verbs.get("GET" if request.method == "HEAD" else request.method)
@@ -130,8 +130,8 @@ class ApiServer:
 
     async def _respond(self, request: Request, send: _Sent) -> tuple[Kind, Answer | None]:
         """The answer, or None when it has been sent."""
-        path = paths.parse(request.path) if request.path.startswith("/api") else None
         request.user = await self._authenticator.authenticate(request.scope)
+        path = paths.parse(request.path) if request.path.startswith("/api") else None
         if request.header(b"content-type").startswith(transcode.CONTENT_TYPE):
             await _as_json(request)
         if impersonation.asked(request.scope["headers"]):
@@ -158,8 +158,11 @@ class ApiServer:
     async def _resource(
         self, request: Request, send: _Sent, path: ResourcePath, resource: Resource, verb: str, kind: Kind
     ) -> Answer | None:
+        _check_scope(path, resource)
         handler = self._handlers.get((path.group, path.resource, path.subresource))
         if handler is not None:
+            if path.watch:  # was authorised as a watch, and would be done as something else
+                raise not_served()
             connection = Connection(resource, path.subresource, path.namespace, path.name, request.user, path.rest)
             await handler(connection, request.scope, request.receive, send)
             return None
@@ -194,8 +197,6 @@ class ApiServer:
             return _STATUS_VERBS
         if target.subresource == "scale" and resource.scale is not None:
             return _SCALE_VERBS
-        if target.subresource == "finalize" and resource.plural == "namespaces":
-            return {"update": update}
         raise not_served()
 
     async def _outside(self, request: Request, send: _Sent) -> tuple[Kind, Answer | None]:
@@ -263,6 +264,16 @@ async def _as_json(request: Request) -> None:
     headers += [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(content))]
     request.scope["headers"] = headers
     request.replay(content)
+
+
+def _check_scope(path: ResourcePath, resource: Resource) -> None:
+    """A cluster's resource is not found below a namespace: there, the rights in that namespace would be enough for it.
+
+    A Namespace is below itself, so that its own roles can be about it.
+    """
+    own = resource.plural == "namespaces" and path.namespace == path.name
+    if path.namespace and not resource.namespaced and not own:
+        raise not_served()
 
 
 class _Sent:

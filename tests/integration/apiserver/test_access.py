@@ -111,6 +111,60 @@ def test_a_role_holds_for_the_next_request(
         eventually(lambda: reader.get(path).status_code == 403)
 
 
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "/api/v1/namespaces/{}/nodes"),
+        ("GET", "/api/v1/namespaces/{}/namespaces"),
+        ("DELETE", "/api/v1/namespaces/{}/namespaces/kube-node-lease"),
+        ("POST", "/apis/scheduling.k8s.io/v1/namespaces/{}/priorityclasses"),
+        ("GET", "/api/v1/namespaces/{}/nodes/node-a/proxy/pods"),
+        ("POST", "/apis/authorization.k8s.io/v1/namespaces/{}/subjectaccessreviews"),
+    ],
+)
+def test_rights_in_a_namespace_do_not_reach_the_clusters_resources(
+    http: httpx.Client, apiserver: ApiServer, namespace: str, method: str, path: str
+) -> None:
+    own_everything(http, namespace)
+    with bearer(apiserver, token_for(http, namespace, "default")) as owner:
+        owned = f"/api/v1/namespaces/{namespace}"
+        eventually(lambda: owner.get(f"{owned}/secrets").status_code == 200 and owner.get(owned).status_code == 200)
+        answer = owner.request(method, path.format(namespace), json=None if method == "GET" else {})
+        assert (answer.status_code, answer.json()["reason"]) == (404, "NotFound"), answer.text
+
+
+@pytest.mark.parametrize("path", ["serviceaccounts/default/token", "pods/p/binding", "pods/p/eviction"])
+def test_a_right_to_watch_does_nothing_else(
+    http: httpx.Client, apiserver: ApiServer, namespace: str, path: str
+) -> None:
+    own_everything(http, namespace, verbs=["watch"])
+    with bearer(apiserver, token_for(http, namespace, "default")) as watcher:
+        body = {"metadata": {"name": "p"}, "target": {"name": NODE}} if "binding" in path else {}
+        watched = f"/api/v1/watch/namespaces/{namespace}"
+        eventually(lambda: watcher.get(f"{watched}/secrets", params={"timeoutSeconds": 1}).status_code == 200)
+        answer = watcher.post(f"{watched}/{path}", json=body)
+        assert answer.status_code == 404, answer.text
+
+
+def test_a_right_to_watch_reads_no_single_object(http: httpx.Client, apiserver: ApiServer, namespace: str) -> None:
+    own_everything(http, namespace, verbs=["watch"])
+    with bearer(apiserver, token_for(http, namespace, "default")) as watcher:
+        path = f"/api/v1/namespaces/{namespace}/serviceaccounts"
+        eventually(lambda: watcher.get(path, params={"watch": 1, "timeoutSeconds": 1}).status_code == 200)
+        assert watcher.get(f"{path}/default", params={"watch": 1, "timeoutSeconds": 1}).status_code == 403
+
+
+def own_everything(http: httpx.Client, namespace: str, verbs: list[str] | None = None) -> None:
+    """Gives the namespace's default account a role over all that is in the namespace."""
+    rule = {"apiGroups": ["*"], "resources": ["*"], "verbs": verbs or ["*"]}
+    path = f"{RBAC}/namespaces/{namespace}"
+    create(http, f"{path}/roles", {"kind": "Role", "metadata": {"name": "all"}, "rules": [rule]})
+    subject = {"kind": "ServiceAccount", "name": "default", "namespace": namespace}
+    ref = {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "all"}
+    body = {"kind": "RoleBinding", "metadata": {"name": "all"}, "subjects": [subject], "roleRef": ref}
+    create(http, f"{path}/rolebindings", body)
+
+
 def test_resource_names_limit_a_role(
     http: httpx.Client, apiserver: ApiServer, namespace: str, kubectl: Kubectl
 ) -> None:
