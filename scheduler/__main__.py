@@ -44,7 +44,7 @@ async def schedule(process: Process, settings: SchedulerSettings) -> None:
             client,
             cache,
             queue,
-            default_profile(client),
+            default_profile(client, handlers.claims.store.get),
             recorder,
             SchedulerMetrics(prometheus_client.REGISTRY, queue.sizes),
             name=settings.scheduler_name,
@@ -71,8 +71,8 @@ async def schedule(process: Process, settings: SchedulerSettings) -> None:
 
 
 def _check_synced(handlers: EventHandlers) -> None:
-    if not (handlers.nodes.synced and handlers.pods.synced):
-        raise RuntimeError("nodes and pods are not listed yet")
+    if not handlers.synced:
+        raise RuntimeError("nodes, pods and claims are not listed yet")
 
 
 if __name__ == "__main__":

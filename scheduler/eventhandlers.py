@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from lightkube.resources.core_v1 import Node, Pod
+from lightkube.resources.core_v1 import Node, PersistentVolumeClaim, Pod
 
 from common.api.meta import key_of, labels_of
 from common.api.pods import is_terminal
@@ -18,19 +18,26 @@ UNFINISHED_PODS = "status.phase!=Succeeded,status.phase!=Failed"
 
 
 class EventHandlers:
-    """Registers with the informers of nodes and of pods that are not over."""
+    """Registers with the informers of nodes, of claims, and of pods that are not over."""
 
     def __init__(self, factory: InformerFactory, cache: Cache, queue: SchedulingQueue, scheduler_name: str) -> None:
         self._cache, self._queue, self._scheduler_name = cache, queue, scheduler_name
         self.pods = factory.informer(Pod, field_selector=UNFINISHED_PODS)
         self.nodes = factory.informer(Node)
+        self.claims = factory.informer(PersistentVolumeClaim)
         self.pods.add_handler(self.pod_changed, lambda _, new: self.pod_changed(new), self.pod_deleted)
         self.nodes.add_handler(self.node_added, self.node_updated, self.node_deleted)
+        self.claims.add_handler(self.claim_added, self.claim_updated)
 
     async def wait_synced(self) -> None:
-        """Nothing may be decided before all nodes and all assigned pods are known."""
+        """Nothing may be decided before all nodes, all claims and all assigned pods are known."""
         await self.nodes.wait_synced()
         await self.pods.wait_synced()
+        await self.claims.wait_synced()
+
+    @property
+    def synced(self) -> bool:
+        return self.nodes.synced and self.pods.synced and self.claims.synced
 
     def pod_changed(self, pod: Pod) -> None:
         assert pod.metadata is not None and pod.spec is not None
@@ -69,6 +76,12 @@ class EventHandlers:
     def node_deleted(self, node: Node) -> None:
         assert node.metadata is not None
         self._cache.nodes.remove_node(node.metadata.name or "")
+
+    def claim_added(self, _: PersistentVolumeClaim) -> None:
+        self._queue.move(ClusterEvent.PVC_ADD)
+
+    def claim_updated(self, _: PersistentVolumeClaim, __: PersistentVolumeClaim) -> None:
+        self._queue.move(ClusterEvent.PVC_UPDATE)
 
     def _assigned(self, pod: Pod) -> None:
         info = PodInfo.of(pod)

@@ -37,6 +37,8 @@ class ClusterEvent(Enum):
     ASSIGNED_POD_ADD = auto()
     ASSIGNED_POD_UPDATE = auto()
     ASSIGNED_POD_DELETE = auto()
+    PVC_ADD = auto()
+    PVC_UPDATE = auto()
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +60,7 @@ class Unschedulable(Exception):
 
 class PreFilterPlugin(Protocol):
     name: str
+    events: frozenset[ClusterEvent]
 
     def pre_filter(self, pod: PodInfo, nodes: NodeTable) -> Iterable[str] | None:
         """The names of the only nodes that come into question, or None for all. Raises Unschedulable."""
@@ -133,7 +136,8 @@ class Profile:
 
     def events_of(self, plugins: Iterable[str]) -> frozenset[ClusterEvent]:
         """What may help a pod that these plugins rejected; any event for a plugin that is not known."""
-        known = {plugin.name: plugin.events for plugin in self.filters}
+        known = {plugin.name: plugin.events for plugin in self.pre_filters}
+        known |= {plugin.name: plugin.events for plugin in self.filters}
         wanted: set[ClusterEvent] = set()
         for name in plugins:
             wanted |= known.get(name, frozenset(ClusterEvent))

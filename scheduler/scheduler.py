@@ -85,24 +85,31 @@ class Scheduler:
         self._cache.assume(pod, node)
         try:
             await self._profile.bind.bind(pod, node)
-        except NotFound as error:
-            self._cache.forget(pod.uid)
-            await self._failed(queued, f"binding rejected: {error}", started, quiet=True)
-        except Conflict as error:
+        except (NotFound, Conflict) as error:
             # It has a node already (a lost answer, another scheduler) or is being deleted; if not, it is tried again.
             log.info("pod %s was not bound: %s", pod.key, error)
-            self._cache.forget(pod.uid)
-            await self._failed(queued, f"binding rejected: {error}", started, quiet=True)
+            await self._not_bound(queued, error, started, quiet=True)
         except StatusError as error:
-            self._cache.forget(pod.uid)
-            await self._failed(queued, f"binding rejected: {error}", started)
+            await self._not_bound(queued, error, started)
         except asyncio.CancelledError:
             self._cache.forget(pod.uid)
             raise
+        except Exception as error:  # an answer that cannot be read: whether it is bound, the watch will tell
+            log.exception("pod %s could not be bound", pod.key)
+            await self._not_bound(queued, error, started)
         else:
             self._queue.done(queued)
             self._metrics.observe(self.name, "scheduled", time.perf_counter() - started)
             self._recorder.event(pod.waiting, "Normal", "Scheduled", f"Successfully assigned {pod.key} to {node}")
+
+    async def _not_bound(self, queued: QueuedPod, error: Exception, started: float, *, quiet: bool = False) -> None:
+        """Gives the room back and tries again, unless the watch has shown meanwhile that the pod has its node."""
+        uid = queued.pod.uid
+        self._cache.forget(uid)
+        if self._cache.knows(uid):
+            self._queue.done(queued)
+            return
+        await self._failed(queued, f"binding rejected: {error}", started, quiet=quiet)
 
     def _schedule(self, pod: PodInfo) -> str:
         started = time.perf_counter()

@@ -14,14 +14,15 @@ from scheduler.plugins.node_resources_fit import NodeResourcesFit
 from scheduler.plugins.node_unschedulable import NodeUnschedulable
 from scheduler.plugins.pod_topology_spread import PodTopologySpread
 from scheduler.plugins.taint_toleration import TaintToleration
+from scheduler.plugins.volume_binding import Claims, VolumeBinding
 
 
-def default_profile(client: Client) -> Profile:
+def default_profile(client: Client, claims: Claims) -> Profile:
     """Upstream's default plugins, order and weights, as far as they exist here."""
     node_affinity, taints, fit = NodeAffinity(), TaintToleration(), NodeResourcesFit()
     spread, affinity = PodTopologySpread(node_affinity), InterPodAffinity()
     return Profile(
-        pre_filters=(node_affinity, affinity),
+        pre_filters=(node_affinity, VolumeBinding(claims), affinity),
         filters=(
             NodeUnschedulable(),
             NodeName(),

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from lightkube.resources.core_v1 import Node, Pod
+from lightkube.resources.core_v1 import Node, PersistentVolumeClaim, Pod
 
 from scheduler.cache import Cache
 from scheduler.framework import FitError, find_feasible, select_node
@@ -46,7 +46,8 @@ class World:
     def __init__(self) -> None:
         self.cache = Cache()
         unused: Any = None
-        self.profile = default_profile(unused)
+        self.claims: dict[str, PersistentVolumeClaim] = {}
+        self.profile = default_profile(unused, self.claims.get)
         self.random = np.random.default_rng(1)
 
     def nodes(self, *nodes: Node) -> World:

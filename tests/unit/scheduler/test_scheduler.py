@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
+from lightkube.resources.core_v1 import PersistentVolumeClaim
 from prometheus_client import CollectorRegistry
 
 from common.api.status import Conflict, ServiceUnavailable
@@ -70,7 +71,8 @@ class Loop:
         factory: Any = FakeFactory()
         self.handlers = EventHandlers(factory, self.cache, self.queue, "default-scheduler")
         metrics = SchedulerMetrics(self.registry, self.queue.sizes)
-        profile = default_profile(self.api)
+        self.claims: dict[str, Any] = {}
+        profile = default_profile(self.api, self.claims.get)
         self.scheduler = Scheduler(
             self.api, self.cache, self.queue, profile, self.api, metrics, name="default-scheduler"
         )
@@ -159,3 +161,43 @@ def test_the_condition_is_written_once_and_keeps_its_time() -> None:
     assert condition_patch(told, "Unschedulable", "why") is None
     patch: Any = condition_patch(told, "Unschedulable", "another reason")
     assert patch["status"]["conditions"][0]["lastTransitionTime"] == since
+
+
+async def test_a_pod_waits_for_its_claim(loop: Loop) -> None:
+    loop.handlers.node_added(make_node("node-1"))
+    loop.handlers.pod_changed(make_pod("x", volumes=[{"name": "v", "persistentVolumeClaim": {"claimName": "data"}}]))
+    await loop.api.until(lambda: bool(loop.api.patches))
+    assert 'persistentvolumeclaim "data" not found' in loop.api.events[0][1]
+    pending = PersistentVolumeClaim.from_dict({"metadata": {"name": "data"}, "status": {"phase": "Pending"}})
+    bound = PersistentVolumeClaim.from_dict({"metadata": {"name": "data"}, "status": {"phase": "Bound"}})
+    loop.claims["default/data"] = bound
+    assert loop.api.bound == []
+    loop.handlers.claim_updated(pending, bound)
+    await loop.api.until(lambda: bool(loop.api.bound))
+    assert loop.api.bound == [("x", "node-1")]
+
+
+async def test_a_pod_that_the_watch_shows_bound_before_a_lost_answer_keeps_its_node(loop: Loop) -> None:
+    """The binding was carried out, the watch told so, and only then its answer was lost."""
+    loop.handlers.node_added(make_node("node-1"))
+
+    async def bind(_: Any, name: str, *rest: Any) -> None:
+        if name == "x":
+            loop.handlers.pod_changed(make_pod("x", nodeName="node-1"))
+            raise ServiceUnavailable("connection reset")
+
+    loop.api.post_subresource = bind
+    loop.handlers.pod_changed(make_pod("x"))
+    loop.handlers.pod_changed(make_pod("next"))
+    await loop.api.until(lambda: bool(loop.api.events))
+    assert loop.queue.get("default/x") is None, "it is not tried again"
+    assert {p.name for p in loop.cache.nodes.pods_on("node-1")} == {"x", "next"}, "its room stays taken"
+    assert loop.api.events == [("Scheduled", "Successfully assigned default/next to node-1")]
+
+
+async def test_a_fault_in_a_binding_ends_neither_the_loop_nor_the_pod(loop: Loop) -> None:
+    loop.api.answers = [ValueError("an answer that is no JSON")]
+    loop.handlers.node_added(make_node("node-1"))
+    loop.handlers.pod_changed(make_pod("x"))
+    await loop.api.until(lambda: ("Scheduled", "Successfully assigned default/x to node-1") in loop.api.events)
+    assert loop.api.bound == [("x", "node-1")] * 2
