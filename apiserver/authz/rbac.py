@@ -133,9 +133,9 @@ class RBAC:
     def _refresh(self) -> None:
         if not self._stale:
             return
-        self._stale = False
-        self._compiled.clear()
         self._grants = dict(self._index())
+        self._compiled.clear()
+        self._stale = False
 
     def _index(self) -> Mapping[Subject, list[Grant]]:
         cluster_roles = list(self._stores["clusterroles"].cached_list())

@@ -57,7 +57,16 @@ def check_role(obj: Object) -> Errors:
             errors.append(required(f"{path}.apiGroups", "resource rules must supply at least one api group"))
         if not rule.get("resources"):
             errors.append(required(f"{path}.resources", "resource rules must supply at least one resource"))
-    return errors
+    return errors + _aggregation(obj.get("aggregationRule"))
+
+
+def _aggregation(aggregation: dict[str, Any] | None) -> Errors:
+    if aggregation is None:
+        return []
+    path, selectors = "aggregationRule.clusterRoleSelectors", aggregation.get("clusterRoleSelectors") or ()
+    if not selectors:
+        return [required(path, "at least one clusterRoleSelector required if aggregationRule is non-nil")]
+    return [error for i, selector in enumerate(selectors) for error in label_selector(selector, f"{path}[{i}]")]
 
 
 def check_binding(obj: Object) -> Errors:
@@ -128,7 +137,7 @@ def check_ingress(obj: Object) -> Errors:
 def _path(item: dict[str, Any], path: str) -> Errors:
     kind, value = item.get("pathType"), item.get("path", "")
     errors: Errors = []
-    if kind is None:
+    if not kind:
         errors.append(required(f"{path}.pathType", "pathType must be specified"))
     elif kind not in PATH_TYPES:
         errors.append(not_supported(f"{path}.pathType", kind, PATH_TYPES))

@@ -196,6 +196,8 @@ def check_job(obj: Object) -> Errors:
     errors = _job_spec(spec, "spec")
     if spec.get("selector") is None:
         return [required("spec.selector"), *errors]
+    if problems := label_selector(spec["selector"], "spec.selector"):
+        return [*problems, *errors]
     labels = ((spec.get("template") or {}).get("metadata") or {}).get("labels")
     if not label_selector_from(spec["selector"]).matches(labels or {}):
         errors.append(invalid_value("spec.template.metadata.labels", go_map(labels), _MISMATCH))

@@ -56,8 +56,9 @@ class Compiler:
             return plain
         struct = Struct(name.rsplit(".", 1)[1], _go_name(name))
         self._done[name] = struct
+        required = definition.get("required") or ()
         for field, schema in (properties or {}).items():
-            struct.add(field, self._schema(schema), _merge(schema))
+            struct.add(field, self._schema(schema), _merge(schema), required=field in required)
         return struct
 
     def _schema(self, schema: raw.Definition) -> Type:

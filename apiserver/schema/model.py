@@ -20,8 +20,8 @@ from common.api.quantity import canonical
 Quick = Callable[[Any], bool]
 MAX_STRICT_ERRORS = 100
 
-_TIME = re.compile(r"\d{4}-[01]\d-[0-3]\dT[0-2]\d:[0-5]\d:[0-6]\dZ")
-_MICRO_TIME = re.compile(r"\d{4}-[01]\d-[0-3]\dT[0-2]\d:[0-5]\d:[0-6]\d\.\d{6}Z")
+_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
+_MICRO_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
 
 
 class DecodeError(Exception):
@@ -224,8 +224,19 @@ def _unparsed(value: str) -> str:
     return f'extra text: "{rest}"' if rest else "out of range"
 
 
-TIME = TimeType("v1.Time", False, lambda v: type(v) is str and _TIME.fullmatch(v) is not None)
-MICRO_TIME = TimeType("v1.MicroTime", True, lambda v: type(v) is str and _MICRO_TIME.fullmatch(v) is not None)
+def _is_time(value: Any, form: re.Pattern[str]) -> bool:
+    """Whether a value is a time as it is stored. The form alone would let the 31st of February pass."""
+    if type(value) is not str or form.fullmatch(value) is None:
+        return False
+    try:
+        datetime.fromisoformat(value)
+    except ValueError:
+        return False
+    return True
+
+
+TIME = TimeType("v1.Time", False, lambda v: _is_time(v, _TIME))
+MICRO_TIME = TimeType("v1.MicroTime", True, lambda v: _is_time(v, _MICRO_TIME))
 
 
 @dataclass(frozen=True)
@@ -352,7 +363,11 @@ NO_MERGE = Merge()
 
 @dataclass
 class Struct:
-    """A definition with properties. Fields are filled in after creation, since types refer to themselves."""
+    """A definition with properties. Fields are filled in after creation, since types refer to themselves.
+
+    Required fields are those that Go always writes: one that is missing gets its zero ("", 0, []), as it does when Go
+    decodes and encodes an object. Validation sees them so, and clients may rely on them.
+    """
 
     name: str
     go: str
@@ -360,9 +375,10 @@ class Struct:
     merges: dict[str, Merge] = field(default_factory=dict)
     quick: Quick = field(init=False)
     _plain: dict[str, type] = field(default_factory=dict)
+    _required: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
-        plain, fields = self._plain, self.fields
+        plain, fields, required = self._plain, self.fields, self._required
 
         def quick(value: Any) -> bool:
             if type(value) is not dict:
@@ -373,12 +389,14 @@ class Struct:
                 of = fields.get(name)
                 if of is None or not of.quick(element):
                     return False
-            return True
+            return not required or required <= value.keys()
 
         self.quick = quick
 
-    def add(self, name: str, of: Type, merge: Merge) -> None:
+    def add(self, name: str, of: Type, merge: Merge, *, required: bool = False) -> None:
         self.fields[name] = of
+        if required and isinstance(of, Scalar | Integer | IntOrString | ListOf):
+            self._required.add(name)
         if merge != NO_MERGE:
             self.merges[name] = merge
         if isinstance(of, Scalar):
@@ -395,7 +413,7 @@ class Struct:
                     place.unknown.append(place.field("", name).path)
             elif element is not None:
                 out[name] = element if of.quick(element) else of.convert(element, place.field(self.name, name))
-        return out
+        return {**{n: self.fields[n].zero() for n in self._required if n not in out}, **out}
 
     def zero(self) -> Any:
-        return {}
+        return {name: self.fields[name].zero() for name in self._required}

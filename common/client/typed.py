@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator, Sequence
 from types import TracebackType
 from typing import Any, Generic, Literal, TypeVar, cast
@@ -15,6 +16,7 @@ from common.client.dynamic import DynamicClient, Object, ObjectList, PatchType, 
 from common.client.resources import ResourceInfo
 from common.client.transport import Transport
 
+log = logging.getLogger(__name__)
 T = TypeVar("T")
 EventType = Literal["ADDED", "MODIFIED", "DELETED", "BOOKMARK"]
 
@@ -26,6 +28,11 @@ class _Meta(msgspec.Struct):
 class _Page(msgspec.Struct, Generic[T]):
     metadata: _Meta
     items: list[T] | None = None
+
+
+class _RawPage(msgspec.Struct):
+    metadata: _Meta
+    items: list[msgspec.Raw] | None = None
 
 
 class _Bookmark(msgspec.Struct):
@@ -48,7 +55,27 @@ def _decode_page(kind: type[T], data: bytes) -> _Page[T]:
     decoder = _page_decoders.get(kind)
     if decoder is None:
         decoder = _page_decoders[kind] = msgspec.json.Decoder(_Page[kind])  # type: ignore[valid-type]
-    return cast(_Page[T], decoder.decode(data))
+    try:
+        return cast(_Page[T], decoder.decode(data))
+    except msgspec.ValidationError:
+        return _decode_one_by_one(kind, data)
+
+
+def _decode_one_by_one(kind: type[T], data: bytes) -> _Page[T]:
+    """One object that does not fit its class must not hide all others from a control loop."""
+    page = msgspec.json.decode(data, type=_RawPage)
+    found = (_decode_or_none(kind, item) for item in page.items or ())
+    return _Page(page.metadata, [obj for obj in found if obj is not None])
+
+
+def _decode_or_none(kind: type[T], data: msgspec.Raw) -> T | None:
+    try:
+        return _decode(kind, data)
+    except msgspec.ValidationError as error:
+        metadata = orjson.loads(bytes(data)).get("metadata") or {}
+        where = "/".join(filter(None, (metadata.get("namespace"), metadata.get("name"))))
+        log.error("%s %s is left out, it cannot be read: %s", kind.__name__, where, error)
+        return None
 
 
 _bookmark = msgspec.json.Decoder(_Bookmark)
@@ -189,6 +216,8 @@ class Client:
     ) -> AsyncIterator[WatchEvent[T]]:
         """Changes after ``resource_version``, until the server ends the watch. Raises Expired when it is too old.
 
+        An object that does not fit its class is logged and left out, here as in lists.
+
         The object of a BOOKMARK has only metadata.resourceVersion.
         """
         async for event in self.dynamic.watch_raw(
@@ -203,8 +232,8 @@ class Client:
                 version = _bookmark.decode(event.object).metadata.resourceVersion
                 obj = msgspec.convert({"metadata": {"resourceVersion": version}}, _Marked)
                 yield WatchEvent("BOOKMARK", cast(T, obj))
-            else:
-                yield WatchEvent(cast(EventType, event.type), _decode(kind, event.object))
+            elif (found := _decode_or_none(kind, event.object)) is not None:
+                yield WatchEvent(cast(EventType, event.type), found)
 
     async def raw(
         self,

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from lightkube.resources.core_v1 import Pod
 
 from apiserver.resources.table import RESOURCES
 from apiserver.schema import conform, decode
@@ -92,10 +94,31 @@ def test_unknown_fields_are_errors_warnings_or_nothing_and_always_pruned() -> No
     assert refused(obj) == f"{CANNOT}strict decoding error: {', '.join(unknown)}"
     warned = of(obj, validation="Warn")
     assert warned.warnings == unknown
-    assert warned.object["spec"] == {"template": {"spec": {"containers": [{}]}}}
+    assert warned.object["spec"]["template"]["spec"]["containers"] == [{"name": ""}]
     ignored = of(obj, validation="Ignore")
     assert ignored.warnings == []
     assert ignored.object == warned.object
+
+
+def test_what_go_always_writes_is_there_so_that_every_client_can_read_it() -> None:
+    container = {"name": "c", "image": "i", "securityContext": {"seccompProfile": {}}}
+    container["lifecycle"] = {"preStop": {"sleep": {}}, "postStart": {"httpGet": {}}}
+    obj = of({"spec": {"containers": [container], "volumes": [{"cephfs": {}}]}}, POD).object
+    assert obj["spec"]["containers"][0]["securityContext"] == {"seccompProfile": {"type": ""}}
+    hooks = obj["spec"]["containers"][0]["lifecycle"]
+    assert hooks == {"preStop": {"sleep": {"seconds": 0}}, "postStart": {"httpGet": {"port": 0}}}
+    assert obj["spec"]["volumes"] == [{"name": "", "cephfs": {"monitors": []}}]
+    lightkube_pod = msgspec.convert({"metadata": {}, **obj}, Pod)
+    assert lightkube_pod.spec is not None
+    assert conform(obj, POD).object == obj
+
+
+@pytest.mark.parametrize(
+    "time", ["2024-02-31T00:00:00Z", "2024-13-01T00:00:00Z", "0000-01-01T00:00:00Z", "2024-01-01T29:00:00Z"]
+)
+def test_a_time_that_never_comes_is_refused(time: str) -> None:
+    message = refused({**BASE, "metadata": {"managedFields": [{"time": time}]}})
+    assert message == f'{CANNOT}parsing time "{time}" as "2006-01-02T15:04:05Z07:00": out of range'
 
 
 def test_duplicate_fields_are_found_and_the_last_one_counts() -> None:

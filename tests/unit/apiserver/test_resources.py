@@ -18,6 +18,8 @@ ROWS = {(r.group, r.version, r.plural): r for r in RESOURCES}
 CONTAINER = {"name": "a", "image": "httpd:v1"}
 TEMPLATE = {"metadata": {"labels": {"app": "x"}}, "spec": {"containers": [CONTAINER]}}
 NEVER = {"containers": [CONTAINER], "restartPolicy": "Never"}
+RBAC = "rbac.authorization.k8s.io"
+NO_OPERATOR = {"matchExpressions": [{"key": "a", "operator": "No"}]}
 SELECTOR = {"matchLabels": {"app": "x"}}
 
 
@@ -305,6 +307,24 @@ def test_status_and_spec_keep_out_of_each_others_way() -> None:
         (
             lambda: errors("ingresses.networking.k8s.io", spec={"rules": [{"http": {"paths": [{"path": "/"}]}}]}),
             "spec.rules[0].http.paths[0].pathType: Required value: pathType must be specified",
+        ),
+        (
+            lambda: errors("ingresses.networking.k8s.io", spec={"rules": [{"http": {"paths": [{"pathType": ""}]}}]}),
+            "spec.rules[0].http.paths[0].pathType: Required value: pathType must be specified",
+        ),
+        (
+            lambda: errors("jobs.batch", spec={"template": TEMPLATE, "selector": NO_OPERATOR}),
+            'spec.selector.matchExpressions[0].operator: Invalid value: "No": not a valid selector operator',
+        ),
+        (
+            lambda: errors(f"clusterroles.{RBAC}", aggregationRule={"clusterRoleSelectors": [NO_OPERATOR]}),
+            "aggregationRule.clusterRoleSelectors[0].matchExpressions[0].operator: "
+            'Invalid value: "No": not a valid selector operator',
+        ),
+        (
+            lambda: errors(f"clusterroles.{RBAC}", aggregationRule={}),
+            "aggregationRule.clusterRoleSelectors: Required value: "
+            "at least one clusterRoleSelector required if aggregationRule is non-nil",
         ),
         (
             lambda: errors("persistentvolumeclaims", spec={"accessModes": ["ReadWriteOnce"]}),
