@@ -28,7 +28,7 @@ from kubelet.pods.starter import Prepared, SandboxError, Starter, StartFailed
 from kubelet.pods.status import Waiting
 from kubelet.pods.terminator import Terminator, superseded
 from kubelet.pods.tools import Tools
-from kubelet.pods.writer import StatusWriter, until_done
+from kubelet.pods.writer import StatusWriter, delete_pod
 from kubelet.types import NetworkError, RuntimeFailure, RuntimeUnavailable, VolumeError
 
 log = logging.getLogger(__name__)
@@ -49,7 +49,7 @@ class PodWorker:
         self._directory = PodDirectory(tools.config.root_dir, self.identity.uid)
         self._starter = Starter(tools, self._directory)
         self._terminator = Terminator(tools)
-        self._writer = StatusWriter(tools.client, self.identity, pod.status)
+        self._writer = StatusWriter(tools.client, self.identity, pod)
         self._probes = PodProbes(tools.handlers, changed=self.wake, unhealthy=self._unhealthy)
         self._reporter = Reporter(pod, tools, self._directory)
         self._waiting: dict[str, Waiting] = {}
@@ -78,9 +78,10 @@ class PodWorker:
 
     def update(self, pod: Pod) -> None:
         """A newer version from the API server."""
-        relevant = pod.spec != self.pod.spec or grace_changed(pod, self.pod)
+        relevant = pod.spec != self.pod.spec or grace_changed(pod, self.pod) or gates(pod) != gates(self.pod)
         self.pod = pod
         self._reporter.pod = pod
+        self._writer.seen(pod)
         if is_deleting(pod):
             self._ending.set()
         if relevant:
@@ -314,7 +315,7 @@ class PodWorker:
             await self._interrupted_by_removal(self._writer.flushed())
         await self._repeated(self._take_down)
         if not self.gone:
-            await self._interrupted_by_removal(until_done(self._delete_object, f"deletion of pod {self.identity}"))
+            await self._interrupted_by_removal(delete_pod(self._tools.client, self.identity))
 
     async def _end_within_grace(self) -> None:
         """Starts anew with less time when the grace period is shortened meanwhile."""
@@ -342,11 +343,6 @@ class PodWorker:
         await self._tools.volumes.unmount(self.identity.uid)
         await self._terminator.remove_all(self.observed)
         await asyncio.to_thread(self._directory.remove)
-
-    async def _delete_object(self) -> None:
-        await self._tools.client.delete(
-            Pod, self.identity.name, self.identity.namespace, grace_period_seconds=0, uid=self.identity.uid
-        )
 
     async def _interrupted_by_removal(self, step: Coroutine[Any, Any, None]) -> None:
         """Waits for a step, but no longer once the API server has no such pod."""
@@ -376,6 +372,12 @@ class PodWorker:
 
 def grace_changed(new: Pod, old: Pod) -> bool:
     return is_deleting(new) != is_deleting(old) or grace_period(new) != grace_period(old)
+
+
+def gates(pod: Pod) -> list[str | None]:
+    """What the conditions say that the pod's readiness gates name."""
+    found = {each.type: each.status for each in (pod.status.conditions if pod.status else None) or ()}
+    return [found.get(gate.conditionType) for gate in spec_of(pod).readinessGates or ()]
 
 
 def newest(pod: Pod, status: PodStatus | None) -> Pod:

@@ -1,23 +1,25 @@
 """Writes pods' statuses to the API server: only what changed, the newest state wins, for as long as it takes.
 
 One writer for each pod, so that two writes never overtake each other; while the API server is away the newest status
-waits and intermediate ones are forgotten.
+waits and intermediate ones are forgotten. What others make of a pod's status meanwhile (the node controller says that
+the pods of a silent node are not ready) is put right as soon as it is seen; conditions of others stay theirs.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 import httpx
 from lightkube.models.core_v1 import PodStatus
 from lightkube.resources.core_v1 import Pod
 
+from common.api.meta import meta_of
 from common.api.status import Conflict, Invalid, NotFound, StatusError
 from common.client import Client
 from kubelet.pods.identity import PodIdentity
+from kubelet.pods.status import CONDITIONS
 
 log = logging.getLogger(__name__)
 
@@ -52,12 +54,13 @@ def _owned(status: dict[str, Any]) -> list[str]:
 
 
 def _conditions(before: list[dict[str, Any]], after: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Those that changed; what a condition no longer says is said to be gone."""
+    """Of the kubelet's own those that changed; what a condition no longer says is said to be gone."""
     old = {condition["type"]: condition for condition in before}
     changed = []
     for condition in after:
         previous = old.get(condition["type"], {})
-        if previous != condition:
+        own = condition["type"] in CONDITIONS or (condition["type"] == "PodScheduled" and not previous)
+        if own and previous != condition:
             changed.append({**{key: None for key in previous if key not in condition}, **condition})
     return changed
 
@@ -65,10 +68,10 @@ def _conditions(before: list[dict[str, Any]], after: list[dict[str, Any]]) -> li
 class StatusWriter:
     """For one pod. ``run`` is its task; it ends by itself when the pod is not there any more."""
 
-    def __init__(self, client: Client, identity: PodIdentity, known: PodStatus | None) -> None:
+    def __init__(self, client: Client, identity: PodIdentity, pod: Pod) -> None:
         self._client = client
         self._identity = identity
-        self._known = known
+        self._known, self._revision = pod.status, revision_of(pod)
         self._wanted: PodStatus | None = None
         self._wake = asyncio.Event()
         self._idle = asyncio.Event()
@@ -80,6 +83,14 @@ class StatusWriter:
         self._wanted = status
         self._idle.clear()
         self._wake.set()
+
+    def seen(self, pod: Pod) -> None:
+        """What the watch shows. Older than what was written last: it says nothing new."""
+        if revision_of(pod) <= self._revision:
+            return
+        self._known, self._revision = pod.status, revision_of(pod)
+        if self._wanted is not None:
+            self._wake.set()
 
     async def flushed(self) -> None:
         """Waits until the newest status is written (or the pod is gone)."""
@@ -101,16 +112,31 @@ class StatusWriter:
         if patch is None:
             return
         try:
-            await self._client.patch(Pod, self._identity.name, patch, self._identity.namespace, subresource="status")
-            self._known = wanted
-            self._delay = FIRST_DELAY
-        except (NotFound, Conflict) as error:
-            # A conflict is about the uid: another pod has taken the name.
+            name, namespace = self._identity.name, self._identity.namespace
+            written = await self._client.patch(Pod, name, patch, namespace, subresource="status")
+        except NotFound as error:
             log.debug("status of pod %s: %s", self._identity, error)
             self.gone = True
+        except Conflict as error:
+            await self._conflicted(error)
         except Invalid as error:
             log.error("status of pod %s was refused: %s", self._identity, error)
         except TRANSIENT as error:
+            await self._retry_later(error)
+        except Exception as error:  # whatever it is: a writer that dies would leave the pod's status as it is for good
+            log.exception("status of pod %s", self._identity)
+            await self._retry_later(error)
+        else:
+            self._delay = FIRST_DELAY
+            if revision_of(written) >= self._revision:
+                self._known, self._revision = wanted, revision_of(written)
+
+    async def _conflicted(self, error: Conflict) -> None:
+        """Another pod has taken the name, or others write so much that the server gave up: only a look tells."""
+        if await is_another(self._client, self._identity):
+            log.debug("status of pod %s: %s", self._identity, error)
+            self.gone = True
+        else:
             await self._retry_later(error)
 
     async def _retry_later(self, error: Exception) -> None:
@@ -121,16 +147,35 @@ class StatusWriter:
         self._wake.set()
 
 
-async def until_done(action: Callable[[], Awaitable[None]], what: str) -> None:
-    """Repeats while the API server is away; NotFound and Conflict mean that there is nothing left to do."""
+def revision_of(pod: Pod) -> int:
+    """Of two versions of a pod the newer one's is higher (KEP-5504); 0 where the server's are no numbers."""
+    text = meta_of(pod).resourceVersion or ""
+    return int(text) if text.isdecimal() else 0
+
+
+async def is_another(client: Client, identity: PodIdentity) -> bool:
+    """Whether the pod is gone, and perhaps another of its name there. While nobody answers: no."""
+    try:
+        found = await client.get(Pod, identity.name, identity.namespace)
+    except NotFound:
+        return True
+    except TRANSIENT:
+        return False
+    return meta_of(found).uid != identity.uid
+
+
+async def delete_pod(client: Client, identity: PodIdentity) -> None:
+    """Takes an ended pod's object away, for as long as it takes."""
     delay = FIRST_DELAY
     while True:
         try:
-            await action()
+            await client.delete(Pod, identity.name, identity.namespace, grace_period_seconds=0, uid=identity.uid)
             return
-        except (NotFound, Conflict):
+        except NotFound:
             return
         except TRANSIENT as error:
-            log.warning("%s failed, trying again: %s", what, error)
+            if isinstance(error, Conflict) and await is_another(client, identity):
+                return
+            log.warning("deletion of pod %s failed, trying again: %s", identity, error)
         await asyncio.sleep(delay)
         delay = min(delay * 2, MAX_DELAY)

@@ -66,10 +66,11 @@ class FakeClient:
     deleted: list[str] = field(default_factory=list)
     away: bool = False
 
-    async def patch(self, kind: Any, name: str, patch: Any, namespace: str, *, subresource: str) -> None:
+    async def patch(self, kind: Any, name: str, patch: Any, namespace: str, *, subresource: str) -> Pod:
         if self.away:
             raise ConnectionRefusedError("no API server")
         self.patches.append(patch)
+        return Pod.from_dict({"metadata": {"name": name, "namespace": namespace}})
 
     async def delete(self, kind: Any, name: str, namespace: str, *, grace_period_seconds: int, uid: str) -> None:
         if self.away:

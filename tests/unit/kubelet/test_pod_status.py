@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -172,3 +173,9 @@ def test_a_changed_address_replaces_the_old_one() -> None:
     patch = status_patch(ME, before, after)
     assert patch is not None
     assert patch["status"]["podIPs"] == [{"$patch": "replace"}, {"ip": "10.0.0.9"}]
+
+
+def test_a_status_that_came_back_from_the_api_server_is_the_same() -> None:
+    waiting = {"app": Waiting("CrashLoopBackOff", "back-off 10s")}
+    made = status(pod(init=True), there("init", EXITED), there("app", EXITED, 1), waiting=waiting)
+    assert status_patch(ME, PodStatus.from_dict(json.loads(json.dumps(made.to_dict()))), made) is None
