@@ -18,10 +18,10 @@ from apiserver.settings import Settings
 from apiserver.storage import compaction
 from apiserver.storage.etcd import Etcd
 from apiserver.storage.registry import Stores
-from apiserver.subresources.tunnel import TunnelProtocol
 from apiserver.web import Gate, build
 from common.process import Process, parse, run
 from common.serving import serve
+from common.tunnel import TunnelProtocol
 
 
 async def serve_api(process: Process, settings: Settings) -> None:

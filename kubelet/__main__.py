@@ -19,6 +19,7 @@ from common.events import EventRecorder
 from common.informer import InformerFactory
 from common.process import Process, parse, run
 from common.serving import TLSOptions, serve
+from common.tunnel import SpdyTunnelProtocol
 from kubelet.housekeeping import AddressKeeper
 from kubelet.manager import PodManager
 from kubelet.network.plugin import NetworkConfig, PodNetwork
@@ -96,7 +97,7 @@ async def kubelet(settings: KubeletSettings, cluster: ClusterConfig, identity: N
                 volumes.run(manager.pod_by_uid),
                 watcher.run(),
                 AddressKeeper(network, runtime, manager).run(),
-                serve(app, host=settings.address, port=settings.port, tls=tls),
+                serve(app, host=settings.address, port=settings.port, tls=tls, protocol=SpdyTunnelProtocol),
             ):
                 tasks.create_task(part)
             if settings.register_node:

@@ -7,6 +7,5 @@ Handlers raise StatusError until they have begun to answer; whoever mounts them 
 
 from apiserver.subresources.context import Context, build_context
 from apiserver.subresources.table import HANDLERS, ConnectHandlerSpec, mount
-from apiserver.subresources.tunnel import TunnelProtocol
 
-__all__ = ["HANDLERS", "ConnectHandlerSpec", "Context", "TunnelProtocol", "build_context", "mount"]
+__all__ = ["HANDLERS", "ConnectHandlerSpec", "Context", "build_context", "mount"]

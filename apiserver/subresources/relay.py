@@ -7,16 +7,16 @@ from collections.abc import AsyncIterator, Coroutine
 from typing import Any
 
 from apiserver.endpoints.request import Request, Send
-from apiserver.subresources.tunnel import EXTENSION, Tunnel
 from apiserver.subresources.upstream import CHUNK, HOP_BY_HOP, Answer, Target, forwarded
 from apiserver.subresources.upstream import request as send_request
 from common.api.status import InternalError
+from common.tunnel import Tunnel
+from common.tunnel import tunnel_of as tunnel_of_scope
 
 
 def tunnel_of(request: Request) -> Tunnel | None:
     """The client's raw connection, if it asks for an upgrade."""
-    tunnel: Tunnel | None = (request.scope.get("extensions") or {}).get(EXTENSION)
-    return tunnel
+    return tunnel_of_scope(request.scope)
 
 
 async def first_of(*work: Coroutine[Any, Any, None]) -> None:

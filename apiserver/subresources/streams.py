@@ -1,6 +1,6 @@
 """pods/exec, pods/attach and pods/portforward: an upgraded connection from the client to the kubelet.
 
-The API server checks who asks and what for, turns the options into the kubelet's, and then passes bytes on (tunnel.py).
+The API server checks who asks and what for, turns the options into the kubelet's, and then passes bytes on (relay.py).
 """
 
 from __future__ import annotations

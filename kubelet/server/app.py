@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,24 +11,21 @@ import prometheus_client
 from lightkube.models.core_v1 import Container
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
-from starlette.requests import Request
+from starlette.requests import HTTPConnection, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route, WebSocketRoute
+from starlette.types import ASGIApp
 from starlette.websockets import WebSocket
 
-from common.api.status import StatusError
-from kubelet.server import logs
+from common.api.status import BadRequest, StatusError
+from common.tunnel import Tunnel, tunnel_of
+from kubelet.server import logs, portforward, remotecommand, websockets
 from kubelet.server.auth import Authorization
+from kubelet.server.session import refusal
 from kubelet.server.stats import StatsCollector
-from kubelet.server.streams import refusal, serve_session
 from kubelet.types import ExecSession, PodSource, Runtime, RuntimeFailure
 
-_NO_PORT_FORWARD = "port forwarding is not supported by this kubelet"
-# No colon in it: kubectl reads the text as YAML first, and a mapping would be taken for an empty Status.
-_UPGRADE = (
-    "this kubelet streams over WebSocket only, which kubectl does from 1.31 on "
-    "(1.29 and 1.30 with KUBECTL_REMOTE_COMMAND_WEBSOCKETS=true)"
-)
+OpenSession = Callable[[], Awaitable[ExecSession]]
 
 
 @dataclass(frozen=True)
@@ -56,10 +53,13 @@ class KubeletServer:
             WebSocketRoute(f"/portForward{pod}", self.port_forward_websocket),
             WebSocketRoute(f"/portForward{pod}/{{uid}}", self.port_forward_websocket),
         ]
-        for name, endpoint in (("exec", self.exec), ("attach", self.attach)):
+        for name, over_spdy, over_websocket in (
+            ("exec", self.exec, self.exec_websocket),
+            ("attach", self.attach, self.attach_websocket),
+        ):
             for path in (f"/{name}{pod}/{{container}}", f"/{name}{pod}/{{uid}}/{{container}}"):
-                routes.append(WebSocketRoute(path, endpoint))
-                routes.append(Route(path, not_a_websocket, methods=["GET", "POST"]))
+                routes.append(WebSocketRoute(path, over_websocket))
+                routes.append(Route(path, over_spdy, methods=["GET", "POST"]))
         return Starlette(
             routes=routes,
             middleware=[Middleware(Authorization)],
@@ -103,47 +103,84 @@ class KubeletServer:
         chunks = logs.stream(self.runtime, container_id, options)
         return StreamingResponse(chunks, media_type="text/plain", headers={"Cache-Control": "no-cache"})
 
-    async def exec(self, websocket: WebSocket) -> None:
-        query = websocket.query_params
-        command = query.getlist("command")
+    async def exec(self, request: Request) -> ASGIApp:
+        return await self._over_spdy(request, self._open_exec(request), request.query_params.getlist("command"))
 
-        async def open_session() -> ExecSession:
-            container_id = self._running_container(websocket)
-            return await self.runtime.exec(
-                container_id, command, tty=_asked(websocket, "tty"), stdin=_asked(websocket, "input", "stdin")
-            )
+    async def exec_websocket(self, websocket: WebSocket) -> None:
+        command = websocket.query_params.getlist("command")
+        await websockets.serve_session(websocket, self._open_exec(websocket), command)
 
-        await serve_session(websocket, open_session, command)
+    async def attach(self, request: Request) -> ASGIApp:
+        return await self._over_spdy(request, self._open_attach(request), ())
 
-    async def attach(self, websocket: WebSocket) -> None:
-        async def open_session() -> ExecSession:
-            container_id = self._running_container(websocket)
-            # How the output is framed depends on what the container was made with, not on what the client asks.
-            container = self._container(websocket)
-            tty = bool(container and container.tty)
-            stdin = bool(container and container.stdin) and _asked(websocket, "input", "stdin")
-            return await self.runtime.attach(container_id, tty=tty, stdin=stdin)
+    async def attach_websocket(self, websocket: WebSocket) -> None:
+        await websockets.serve_session(websocket, self._open_attach(websocket), ())
 
-        await serve_session(websocket, open_session, ())
-
-    async def port_forward(self, request: Request) -> Response:
-        return PlainTextResponse(_NO_PORT_FORWARD, status_code=501)
+    async def port_forward(self, request: Request) -> ASGIApp:
+        return portforward.serve(request, _tunnel(request), self._port_target(request))
 
     async def port_forward_websocket(self, websocket: WebSocket) -> None:
-        await websocket.send_denial_response(PlainTextResponse(_NO_PORT_FORWARD, status_code=501))
+        try:
+            target = self._port_target(websocket)
+        except StatusError as error:
+            await websocket.send_denial_response(refusal(error))
+            return
+        await portforward.serve_websocket(websocket, target)
 
-    def _running_container(self, websocket: WebSocket) -> str:
-        path = websocket.path_params
+    def _open_exec(self, asked: HTTPConnection) -> OpenSession:
+        async def open_session() -> ExecSession:
+            return await self.runtime.exec(
+                self._running_container(asked),
+                asked.query_params.getlist("command"),
+                tty=_asked(asked, "tty"),
+                stdin=_asked(asked, "input", "stdin"),
+            )
+
+        return open_session
+
+    def _open_attach(self, asked: HTTPConnection) -> OpenSession:
+        async def open_session() -> ExecSession:
+            container_id = self._running_container(asked)
+            # How the output is framed depends on what the container was made with, not on what the client asks.
+            container = self._container(asked)
+            tty = bool(container and container.tty)
+            stdin = bool(container and container.stdin) and _asked(asked, "input", "stdin")
+            return await self.runtime.attach(container_id, tty=tty, stdin=stdin)
+
+        return open_session
+
+    async def _over_spdy(self, request: Request, open_session: OpenSession, command: Sequence[str]) -> ASGIApp:
+        def expected(protocol: str) -> frozenset[str]:
+            return remotecommand.expected_streams(
+                protocol,
+                stdin=_asked(request, "input", "stdin"),
+                stdout=_asked(request, "output", "stdout"),
+                stderr=_asked(request, "error", "stderr"),
+                tty=_asked(request, "tty"),
+            )
+
+        return await remotecommand.serve_session(request, _tunnel(request), open_session, command, expected)
+
+    def _running_container(self, asked: HTTPConnection) -> str:
+        path = asked.path_params
         return self.pods.running_container_id(path["namespace"], path["pod"], path.get("uid"), path["container"])
 
-    def _container(self, websocket: WebSocket) -> Container | None:
-        path = websocket.path_params
+    def _container(self, asked: HTTPConnection) -> Container | None:
+        path = asked.path_params
         pod = self.pods.get_pod(path["namespace"], path["pod"], path.get("uid"))
         spec = pod.spec if pod else None
         if spec is None:
             return None
         containers = [*(spec.containers or []), *(spec.initContainers or [])]
         return next((container for container in containers if container.name == path["container"]), None)
+
+    def _port_target(self, asked: HTTPConnection) -> portforward.Target:
+        """Raises StatusError."""
+        namespace, name = asked.path_params["namespace"], asked.path_params["pod"]
+        pid = self.pods.sandbox_pid(namespace, name)
+        pod = self.pods.get_pod(namespace, name)
+        uid = pod.metadata.uid if pod is not None and pod.metadata is not None else None
+        return portforward.Target(name, uid or "", pid)
 
 
 def pod_list(pods: list[Any]) -> Response:
@@ -152,14 +189,17 @@ def pod_list(pods: list[Any]) -> Response:
     return Response(msgspec.json.encode(body), media_type="application/json")
 
 
-async def not_a_websocket(request: Request) -> Response:
-    return PlainTextResponse(_UPGRADE, status_code=400)
-
-
 async def answer_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, StatusError | RuntimeFailure)
     return refusal(error)
 
 
-def _asked(websocket: WebSocket, *names: str) -> bool:
-    return any(logs.truth(websocket.query_params.get(name)) for name in names)
+def _tunnel(request: Request) -> Tunnel:
+    tunnel = tunnel_of(request.scope)
+    if tunnel is None:
+        raise BadRequest("unable to upgrade: neither SPDY/3.1 nor WebSocket was asked for")
+    return tunnel
+
+
+def _asked(asked: HTTPConnection, *names: str) -> bool:
+    return any(logs.truth(asked.query_params.get(name)) for name in names)

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from lightkube.models.core_v1 import Container, PodSpec
 from lightkube.models.meta_v1 import ObjectMeta
 from lightkube.resources.core_v1 import Pod
@@ -116,6 +115,9 @@ class FakePods:
         if name != "web":
             raise NotFound(f'pod "{name}" not found')
         return "current"
+
+    def sandbox_pid(self, namespace: str, name: str) -> int:
+        return 0
 
 
 @pytest.fixture
@@ -281,14 +283,18 @@ def test_attach_follows_how_the_container_was_made(client: TestClient, runtime: 
     assert runtime.asked == {"id": "current", "tty": True, "stdin": False}
 
 
-def test_what_is_not_built_says_so(client: TestClient) -> None:
-    assert client.post("/portForward/default/web").status_code == 501
-    spdy = client.post(EXEC)
-    assert spdy.status_code == 400
-    assert isinstance(yaml.safe_load(spdy.text), str), "kubectl takes a mapping for an empty Status"
+@pytest.mark.parametrize("path", ["/portForward/default/web", EXEC])
+def test_streams_need_an_upgrade(client: TestClient, path: str) -> None:
+    answer = client.post(path)
+    assert answer.status_code == 400
+    assert "unable to upgrade" in answer.text
+
+
+def test_port_forward_over_websocket_needs_its_protocol(client: TestClient) -> None:
     with pytest.raises(WebSocketDenialResponse) as refused, client.websocket_connect("/portForward/default/web"):
         pass
-    assert refused.value.status_code == 501
+    assert refused.value.status_code == 400
+    assert "SPDY/3.1+portforward.k8s.io" in refused.value.text
 
 
 def test_lists_and_figures(client: TestClient) -> None:

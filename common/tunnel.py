@@ -1,24 +1,32 @@
-"""Upgraded connections: the client's bytes and the kubelet's, passed on as they are.
+"""Upgraded connections, raw: what the client sends after the request's head, and what it is sent.
 
-exec, attach and port-forward speak WebSocket (or SPDY) from end to end; the API server only says who may. So the
-protocol class hands the raw connection of a request that asks for an upgrade to the application, as
-``scope["extensions"]["coxswain.tunnel"]``. The application either answers as usual (and the connection ends after
-that) or takes the connection over with :meth:`Tunnel.accept`.
+exec, attach and port-forward leave HTTP behind. The API server passes both sides' bytes on as they are, the kubelet
+speaks SPDY over them. So the protocol class hands the raw connection of a request that asks for such an upgrade to the
+application, as ``scope["extensions"]["coxswain.tunnel"]``. The application either answers as usual (and the connection
+ends after that) or takes the connection over with :meth:`Tunnel.accept`.
 """
 
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import httptools
 
 from common.serving import CoxProtocol
 
 EXTENSION = "coxswain.tunnel"
-PROTOCOLS = (b"websocket", b"spdy/3.1")
+SPDY, WEBSOCKET = b"spdy/3.1", b"websocket"
+"""Values of the header Upgrade, in lower case."""
 BUFFER = 256 * 1024
 """Bytes kept from a client that its far end has not taken yet; beyond this the client has to wait."""
+
+
+def tunnel_of(scope: Mapping[str, Any]) -> Tunnel | None:
+    """The client's raw connection, if it asks for an upgrade to one."""
+    tunnel: Tunnel | None = (scope.get("extensions") or {}).get(EXTENSION)
+    return tunnel
 
 
 class Tunnel:
@@ -77,21 +85,24 @@ class Tunnel:
 
 
 class TunnelProtocol(CoxProtocol):
-    """HTTP as usual until a request asks for an upgrade that a tunnel can carry."""
+    """HTTP as usual until a request asks for an upgrade that is handed over raw."""
+
+    raw_upgrades: ClassVar[frozenset[bytes]] = frozenset((SPDY, WEBSOCKET))
 
     tunnel: Tunnel | None = None
 
     def _should_upgrade(self) -> bool:
-        # No upgrade is handled by uvicorn: every request goes to the application.
-        return False
+        """Whether uvicorn makes a WebSocket of the connection; other requests for an upgrade are requests."""
+        return self._get_upgrade() not in self.raw_upgrades and super()._should_upgrade()
 
     def on_headers_complete(self) -> None:
-        if self.parser.should_upgrade() and self._get_upgrade() in PROTOCOLS:
+        upgrade = self.parser.should_upgrade() and not self._should_upgrade()
+        if upgrade and self._get_upgrade() in self.raw_upgrades:
             self.tunnel = Tunnel(self)
             scope: dict[str, Any] = self.scope  # type: ignore[assignment]
             scope.setdefault("extensions", {})[EXTENSION] = self.tunnel
         super().on_headers_complete()
-        if self.parser.should_upgrade():
+        if upgrade:
             # The parser stops here for good: without a tunnel the connection ends with the answer.
             self.cycle.keep_alive = False
 
@@ -106,6 +117,8 @@ class TunnelProtocol(CoxProtocol):
             rest = data[upgrade.args[0] :]
             if self.tunnel is not None and rest:
                 self.tunnel.feed(rest)
+            elif self.tunnel is None and self._should_upgrade():
+                self.handle_websocket_upgrade()
         except httptools.HttpParserError:
             self.send_400_response("Invalid HTTP request received.")
 
@@ -113,3 +126,9 @@ class TunnelProtocol(CoxProtocol):
         if self.tunnel is not None:
             self.tunnel.feed_eof()
         super().connection_lost(exc)
+
+
+class SpdyTunnelProtocol(TunnelProtocol):
+    """Hands SPDY over raw, and leaves WebSockets to uvicorn."""
+
+    raw_upgrades = frozenset((SPDY,))
