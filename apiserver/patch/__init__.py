@@ -19,6 +19,9 @@ JSON_PATCH = "application/json-patch+json"
 MERGE_PATCH = "application/merge-patch+json"
 STRATEGIC_MERGE_PATCH = "application/strategic-merge-patch+json"
 MAX_OPERATIONS = 10_000
+MAX_COPIED = 3 * 1024 * 1024
+"""Bytes that all copy operations of a patch may add: each could double the object."""
+_REJECTED = "the server rejected our request due to an error in our request"
 
 __all__ = ["JSON_PATCH", "MERGE_PATCH", "STRATEGIC_MERGE_PATCH", "apply_patch"]
 
@@ -39,6 +42,8 @@ def apply_patch(content_type: str, current: Object, body: bytes, resource: Resou
             return strategic_merge(_copy(current), _map(body), kind)
         except PatchError as error:
             raise BadRequest(str(error)) from None
+        except (TypeError, AttributeError):  # a map where the schema has a string, and the like
+            raise BadRequest("invalid JSON document") from None
     accepted = [JSON_PATCH, MERGE_PATCH] + [STRATEGIC_MERGE_PATCH] * isinstance(kind, Struct)
     raise UnsupportedMediaType(
         f"the body of the request was in an unknown format - accepted media types include: {', '.join(accepted)}"
@@ -74,10 +79,16 @@ def _json_patch(obj: Object, operations: Any) -> Object:
         raise RequestEntityTooLarge(
             f"The allowed maximum operations in a JSON patch is {MAX_OPERATIONS}, got {len(operations)}"
         )
+    copied, patched = 0, obj
     try:
-        patched = jsonpatch.JsonPatch(operations).apply(obj, in_place=True)
-    except (jsonpatch.JsonPatchException, jsonpatch.JsonPointerException, TypeError, KeyError):
-        raise Invalid("the server rejected our request due to an error in our request", {}) from None
+        for operation in operations:
+            if operation["op"] == "copy":
+                copied += len(orjson.dumps(jsonpatch.JsonPointer(operation["from"]).resolve(patched)))
+                if copied > MAX_COPIED:
+                    raise Invalid(_REJECTED, {})
+            patched = jsonpatch.JsonPatch([operation]).apply(patched, in_place=True)
+    except (jsonpatch.JsonPatchException, jsonpatch.JsonPointerException, TypeError, KeyError, AttributeError):
+        raise Invalid(_REJECTED, {}) from None
     if not isinstance(patched, dict):
-        raise Invalid("the server rejected our request due to an error in our request", {})
+        raise Invalid(_REJECTED, {})
     return patched

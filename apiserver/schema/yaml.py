@@ -19,6 +19,10 @@ _FLOAT = re.compile(
 )
 
 
+MAX_NODES = 500_000
+"""Of a document with its aliases written out: a few lines of aliases of aliases would else fill the memory."""
+
+
 class YAMLError(ValueError):
     """Text that is not YAML, in the words of the Go library."""
 
@@ -89,13 +93,34 @@ Loader.add_constructor("tag:yaml.org,2002:int", _construct_int)
 Loader.add_constructor("tag:yaml.org,2002:map", _construct_map)
 
 
+def _written_out(node: Any, known: dict[int, int], above: set[int]) -> int:
+    """How many nodes there are when each alias is replaced by what it stands for."""
+    if id(node) in known:
+        return known[id(node)]
+    if id(node) in above:
+        raise YAMLError("yaml: anchor value contains itself")
+    above.add(id(node))
+    size = 1
+    if isinstance(node, yaml.SequenceNode):
+        size += sum(_written_out(child, known, above) for child in node.value)
+    elif isinstance(node, yaml.MappingNode):
+        size += sum(_written_out(child, known, above) for pair in node.value for child in pair)
+    above.discard(id(node))
+    known[id(node)] = size
+    return size
+
+
 def load(data: bytes) -> tuple[Any, list[str]]:
     """The first document, and its duplicate keys. Raises YAMLError."""
     try:
         loader = Loader(data)
         try:
-            obj = loader.get_data() if loader.check_data() else None
-            return obj, loader.duplicates
+            node = loader.get_node() if loader.check_node() else None
+            if node is None:
+                return None, []
+            if _written_out(node, {}, set()) > MAX_NODES:
+                raise YAMLError("yaml: document contains excessive aliasing")
+            return loader.construct_document(node), loader.duplicates
         finally:
             loader.dispose()
     except yaml.MarkedYAMLError as error:
@@ -103,5 +128,7 @@ def load(data: bytes) -> tuple[Any, list[str]]:
         where = f"line {mark.line + 1}: " if mark else ""
         problem = (error.problem or "").replace("not allowed here", "not allowed in this context")
         raise YAMLError(f"yaml: {where}{problem}") from None
+    except YAMLError:
+        raise
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise YAMLError(f"yaml: {error}") from None

@@ -207,6 +207,16 @@ def test_yaml_duplicates_and_errors() -> None:
     assert "error converting YAML to JSON: yaml: line 1: mapping values are not allowed in this context" in bad
 
 
+def test_yaml_aliases_do_not_fill_the_memory() -> None:
+    few = b"x: &x [a]\nspec: {y: *x, z: *x}"
+    assert of(few, validation="Ignore", content_type="application/yaml").object["spec"] == {}
+    bomb = b"a0: &a0 [x]\n" + b"".join(
+        b"a%d: &a%d [%s]\n" % (i, i, b",".join([b"*a%d" % (i - 1)] * 9)) for i in range(1, 9)
+    )
+    assert "document contains excessive aliasing" in refused(bomb, content_type="application/yaml")
+    assert "contains itself" in refused(b"a: &a [*a]", content_type="application/yaml")
+
+
 def test_other_media_types_are_not_read() -> None:
     with pytest.raises(UnsupportedMediaType):
         of({}, content_type="application/vnd.kubernetes.protobuf")

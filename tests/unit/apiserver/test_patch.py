@@ -115,6 +115,33 @@ def test_json_patches_that_cannot_be_done(patch: Any, code: int) -> None:
     assert error.value.code == code
 
 
+def test_copies_do_not_fill_the_memory() -> None:
+    doubling = [{"op": "copy", "from": "/spec", "path": f"/spec/x{i}"} for i in range(40)]
+    with pytest.raises(Invalid):
+        patched(doubling, JSON_PATCH)
+    assert len(patched(doubling[:3], JSON_PATCH)["spec"]) == 5
+
+
+@pytest.mark.parametrize("patch", [[1], ["x"], [{}], [{"op": "add", "path": 5, "value": 1}], [{"op": [], "path": ""}]])
+def test_json_patches_of_the_wrong_shape(patch: Any) -> None:
+    with pytest.raises(Invalid):
+        patched(patch, JSON_PATCH)
+
+
+@pytest.mark.parametrize(
+    "patch",
+    [
+        {"metadata": {"finalizers": [{"a": 1}]}},
+        {"spec": {"$setElementOrder/containers": 5}},
+        {"spec": {"containers": [{"name": ["a"]}], "$setElementOrder/containers": [{"name": ["a"]}]}},
+        {"spec": {"$retainKeys": [{}]}},
+    ],
+)
+def test_strategic_patches_of_the_wrong_shape(patch: Any) -> None:
+    with pytest.raises(BadRequest):
+        patched(patch)
+
+
 def test_an_object_cannot_be_patched_away() -> None:
     with pytest.raises(Invalid):
         patched([{"op": "replace", "path": "", "value": 1}], JSON_PATCH)
