@@ -46,6 +46,8 @@ class NodeLifecycleController:
         self._pods = context.pods.store
         self._leases = context.informers.informer(Lease, namespace=LEASES).store
         self._seen: dict[str, health.Observation] = {}
+        self._ready: set[str] = set()
+        self._marked: set[str] = set()
         self._buckets: dict[str, zones.Bucket] = {}
         self._dark = False
         self._batches = Batches()
@@ -75,6 +77,8 @@ class NodeLifecycleController:
         text = f"Node {name_of(node)} event: Removing Node {name_of(node)} from Controller"
         self._events.event(node, "Normal", "RemovingNode", text)
         self._seen.pop(name_of(node), None)
+        self._ready.discard(name_of(node))
+        self._marked.discard(name_of(node))
 
     # --- taints by condition, as soon as it changes --------------------------------------------------------------
 
@@ -113,19 +117,27 @@ class NodeLifecycleController:
             await asyncio.sleep(max(0.0, started + self._period - time.monotonic()))
 
     async def _look(self) -> None:
-        """One look at all nodes."""
+        """One look at all nodes. What fails for one of them must not keep the others waiting."""
         present = time.monotonic()
         nodes = self._nodes.list()
-        await self._batches.each(nodes, lambda node: self._check(node, present))
+
+        async def check(node: Node) -> None:
+            try:
+                await self._check(node, present)
+            except StatusError as error:
+                log.warning("node %s: %s", name_of(node), error)
+
+        await self._batches.each(nodes, check)
         await self._evict(nodes, present)
 
     async def _check(self, node: Node, present: float) -> None:
-        """Marks the node when it has been silent for too long, and its pods when it is not ready."""
+        """Marks the node when it has been silent for too long, and its pods once when it is not ready any more: a
+        kubelet that lives may then say that they are."""
         name = name_of(node)
         seen = health.observe(self._seen.get(name), node, self._leases.get(f"{LEASES}/{name}"), present)
         self._seen[name] = seen
         grace = self._grace if health.has_reported(node) else self._startup_grace
-        was_ready = health.ready_status(node) == "True"
+        was_ready = health.ready_status(node) == "True" or name in self._ready
         if present - seen.alive_at > grace and (conditions := health.silent_conditions(node)):
             changed = clone(node)
             changed.status = changed.status or NodeStatus()
@@ -135,10 +147,16 @@ class NodeLifecycleController:
             except (Conflict, NotFound):
                 return  # it has just changed or gone: the next look will tell
             log.warning("node %s has been silent for %.0f s", name, present - seen.alive_at)
-        if health.ready_status(node) != "True":
-            if was_ready:
-                self._events.event(node, "Normal", "NodeNotReady", f"Node {name} status is now: NodeNotReady")
+        if health.ready_status(node) == "True":
+            self._ready.add(name)
+            self._marked.discard(name)
+            return
+        self._ready.discard(name)
+        if was_ready:
+            self._events.event(node, "Normal", "NodeNotReady", f"Node {name} status is now: NodeNotReady")
+        if name not in self._marked:
             await self._mark_pods_not_ready(name)
+            self._marked.add(name)
 
     async def _mark_pods_not_ready(self, name: str) -> None:
         async def mark(pod: Pod) -> None:
@@ -181,8 +199,9 @@ class NodeLifecycleController:
             return
         try:
             await self._set_taints(node, wanted)
-        except Conflict:
-            log.debug("node %s changed meanwhile: the next look will taint it", name_of(node))
+        except StatusError as error:
+            level = logging.DEBUG if isinstance(error, Conflict) else logging.WARNING
+            log.log(level, "node %s is not tainted yet, the next look will: %s", name_of(node), error)
 
 
 def _keys(taints_: list[Taint]) -> set[tuple[str, str]]:

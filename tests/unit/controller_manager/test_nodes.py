@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import ipaddress
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from lightkube.models.core_v1 import Taint
 from lightkube.resources.coordination_v1 import Lease
+from lightkube.resources.core_v1 import Node
 
+from common.api.meta import key_of
+from common.api.status import Invalid
+from common.informer import Informer
 from controller_manager.node_ipam import Full, next_free
 from controller_manager.node_lifecycle import eviction, health, taints, zones
+from controller_manager.node_lifecycle.controller import NodeLifecycleController
 from controller_manager.pod_gc import beyond_threshold, unscheduled_terminating
+from controller_manager.settings import Settings
 from tests.unit.controller_manager.builders import at, node, pod
 
 
@@ -167,3 +174,65 @@ def test_pods_that_nobody_else_removes():
     assert beyond_threshold(pods, 0) == []
     waiting = [pod("a", node=None, deleting=True), pod("b", deleting=True), pod("c", node=None)]
     assert [p.metadata.name for p in unscheduled_terminating(waiting)] == ["a"]
+
+
+class Client:
+    """Remembers what is patched; ``refuse``: names of pods whose patches are refused."""
+
+    def __init__(self, refuse: frozenset[str] = frozenset()):
+        self.refuse, self.pods, self.nodes = refuse, [], []
+
+    async def patch(self, kind, name, patch, namespace=None, **_):
+        if kind is Node:
+            self.nodes.append((name, patch))
+            return None
+        if name in self.refuse:
+            raise Invalid("refused")
+        self.pods.append(name)
+        return None
+
+
+def lifecycle(client, nodes, pods):
+    """The controller over fixed caches."""
+
+    def informer(objects, indexers=None):
+        found = Informer(client, type(objects[0]) if objects else Lease, indexers=indexers)
+        for each in objects:
+            found.store._set(key_of(each), each)
+        return found
+
+    informers = SimpleNamespace(informer=lambda kind, **_: informer([]))
+    context = SimpleNamespace(
+        client=client,
+        settings=Settings(),
+        informers=informers,
+        nodes=informer(nodes),
+        pods=informer(pods, {"node": lambda each: [each.spec.nodeName or ""]}),
+        recorder=lambda _: SimpleNamespace(event=lambda *_: None),
+        loop=lambda name, reconcile, workers: SimpleNamespace(enqueue=lambda _: None),
+    )
+    return NodeLifecycleController(context)
+
+
+async def test_pods_are_marked_once_for_each_time_that_their_node_is_not_ready():
+    """The node's own kubelet may know better: it must not be contradicted every five seconds."""
+    client, bad = Client(), node("n1", ready="False")
+    controller = lifecycle(client, [bad, node("n2")], [pod("a", node="n1"), pod("b", node="n2")])
+    await controller._look()
+    await controller._look()
+    assert client.pods == ["a"]
+    controller._nodes._set("n1", node("n1"))
+    await controller._look()
+    controller._nodes._set("n1", bad)
+    await controller._look()
+    assert client.pods == ["a", "a"]
+
+
+async def test_a_pod_that_cannot_be_marked_stops_no_eviction_and_is_tried_again():
+    client = Client(refuse=frozenset("a"))
+    controller = lifecycle(client, [node("n1", ready="False"), node("n2")], [pod("a", node="n1")])
+    await controller._look()
+    assert [name for name, _ in client.nodes] == ["n1"], "the node is tainted all the same"
+    client.refuse = frozenset()
+    await controller._look()
+    assert client.pods == ["a"]
