@@ -185,11 +185,11 @@ class Client:
     async def patch(self, kind, name, patch, namespace=None, **_):
         if kind is Node:
             self.nodes.append((name, patch))
-            return None
+            return
         if name in self.refuse:
             raise Invalid("refused")
         self.pods.append(name)
-        return None
+        return
 
 
 def lifecycle(client, nodes, pods):
@@ -221,9 +221,9 @@ async def test_pods_are_marked_once_for_each_time_that_their_node_is_not_ready()
     await controller._look()
     await controller._look()
     assert client.pods == ["a"]
-    controller._nodes._set("n1", node("n1"))
+    controller._nodes._set(key_of(bad), node("n1"))
     await controller._look()
-    controller._nodes._set("n1", bad)
+    controller._nodes._set(key_of(bad), bad)
     await controller._look()
     assert client.pods == ["a", "a"]
 
