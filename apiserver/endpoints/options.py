@@ -9,10 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, cast
 
-import orjson
-import yaml
-
 from apiserver.endpoints.request import Request
+from apiserver.schema import decode, sent_kind
 from apiserver.types import Object, Resource
 from common.api.selectors import EVERYTHING, Selector, parse_field_selector, parse_label_selector
 from common.api.status import BadRequest, FieldError, field_forbidden, invalid, invalid_value, not_supported
@@ -89,13 +87,8 @@ async def delete_options(request: Request) -> DeleteOptions:
 
 
 def _decode_options(body: bytes, content_type: str) -> Object:
-    try:
-        raw = yaml.safe_load(body) if "yaml" in content_type else orjson.loads(body)
-    except (orjson.JSONDecodeError, yaml.YAMLError) as error:
-        raise BadRequest(f"couldn't get version/kind; json parse error: {error}") from None
-    if not isinstance(raw, dict) or raw.get("kind", "DeleteOptions") != "DeleteOptions":
-        raise BadRequest("decoded object cannot be converted to DeleteOptions")
-    return raw
+    """Clients name the version of the resource they delete, or meta.k8s.io/v1: the options are the same in each."""
+    return decode(body, content_type, sent_kind("DeleteOptions", "v1"), "Ignore", any_version=True).object
 
 
 def _options_of_query(request: Request) -> dict[str, Any]:

@@ -7,19 +7,18 @@ from __future__ import annotations
 
 from typing import Any
 
-import orjson
-
 from apiserver.endpoints.api import Api
 from apiserver.endpoints.options import write_options
 from apiserver.endpoints.patch import patch_type
 from apiserver.endpoints.request import Answer, Request, Target, json_answer
 from apiserver.endpoints.update import change_object, check_revision
+from apiserver.schema import sent_kind
 from apiserver.storage.cache import Entry
-from apiserver.types import Object, Resource, ScalePaths
+from apiserver.types import Object, ScalePaths
 from common.api.selectors import label_selector_from, selector_of_map
 from common.api.status import BadRequest, StatusError, invalid, invalid_value
 
-SCALE = Resource("autoscaling", "v1", "scales", "Scale", "scale", True, strategy=None)  # type: ignore[arg-type]
+SCALE = sent_kind("Scale", "autoscaling/v1")
 
 
 def read_path(obj: Object, path: str) -> Any:
@@ -71,7 +70,8 @@ async def get_scale(api: Api, request: Request, target: Target) -> Answer:
 
 async def update_scale(api: Api, request: Request, target: Target) -> Answer:
     options = write_options(request, "UpdateOptions")
-    sent = _decode(await request.body())
+    body, content_type = await request.body(), request.header(b"content-type")
+    sent = api.decode_object(body, content_type, SCALE, options.validation, request.warnings)
     name = sent["metadata"].get("name") or target.name
     if name != target.name:
         raise BadRequest(f"the name of the object ({name}) does not match the name on the URL ({target.name})")
@@ -98,24 +98,10 @@ async def patch_scale(api: Api, request: Request, target: Target) -> Answer:
     return json_answer(scale_of(stored, _paths(target)))
 
 
-def _decode(body: bytes) -> Object:
-    try:
-        sent = orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        raise BadRequest(f"the object provided is unrecognized (must be of type Scale): {error}") from None
-    if not isinstance(sent, dict) or sent.get("kind", "Scale") != "Scale":
-        raise BadRequest("the object provided is unrecognized (must be of type Scale)")
-    if not isinstance(sent.setdefault("metadata", {}), dict):
-        raise BadRequest("the object provided is unrecognized (must be of type Scale)")
-    return sent
-
-
 def with_scale(obj: Object, scale: Object, target: Target) -> Object:
     """The object with the replicas of a Scale. Raises Invalid, and Conflict for another revision or uid."""
     check_revision({"metadata": scale.get("metadata") or {}}, obj, target.resource)
     replicas = (scale.get("spec") or {}).get("replicas", 0)
-    if not isinstance(replicas, int) or isinstance(replicas, bool):
-        raise BadRequest('Scale in version "v1" cannot be handled as a Scale: spec.replicas must be an integer')
     if replicas < 0:
         error = invalid_value("spec.replicas", replicas, "must be greater than or equal to 0")
         raise invalid("Scale", target.name, "autoscaling", [error])

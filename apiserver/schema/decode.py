@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, Literal
 
 import orjson
@@ -32,9 +33,28 @@ class Decoded:
     warnings: list[str] = field(default_factory=list)
 
 
-def decode(data: bytes, content_type: str, resource: Resource, validation: Validation = "Warn") -> Decoded:
-    """Decodes a request's body. Raises BadRequest in upstream's words, and UnsupportedMediaType."""
+@cache
+def sent_kind(kind: str, api_version: str) -> Resource:
+    """A row to decode by, for a kind that is sent but never stored by itself: Scale, Binding, DeleteOptions."""
+    group, _, version = api_version.rpartition("/")
+    return Resource(group, version, f"{kind.lower()}s", kind, kind.lower(), True, strategy=None)  # type: ignore[arg-type]
+
+
+def decode(
+    data: bytes,
+    content_type: str,
+    resource: Resource,
+    validation: Validation = "Warn",
+    *,
+    any_version: bool = False,
+) -> Decoded:
+    """Decodes a request's body. Raises BadRequest in upstream's words, and UnsupportedMediaType.
+
+    ``any_version`` is for kinds that are the same in every version that clients name.
+    """
     obj, duplicates = _parse(data, content_type, resource, validation)
+    if any_version and isinstance(obj, dict):
+        obj["apiVersion"] = resource.api_version
     _check_kind(obj, data, resource)
     kind = type_of_resource(resource)
     _drop_empty_timestamps(obj)

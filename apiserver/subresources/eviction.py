@@ -84,7 +84,7 @@ def _forbidden(name: str, message: str) -> Forbidden:
 
 
 async def handle(context: Context, connection: Connection, request: Request, send: Send) -> Answer:
-    eviction = await read_object(request, "Eviction", "policy/v1", "policy/v1beta1")
+    eviction = await read_object(request, "Eviction", "policy/v1", any_version=True)
     check_name(eviction, "Eviction", connection.name)
     raw = dict(eviction.get("deleteOptions") or {})
     if request.query.get("dryRun"):

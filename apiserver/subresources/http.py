@@ -2,41 +2,22 @@
 
 from __future__ import annotations
 
-import orjson
-import yaml
-
+from apiserver.endpoints.options import write_options
 from apiserver.endpoints.request import Request
+from apiserver.schema import decode, sent_kind
 from apiserver.types import Object
 from common.api.status import BadRequest
 
 
-async def read_object(request: Request, kind: str, *api_versions: str) -> Object:
-    """The request's object, which must be of this kind. An empty body is an empty object."""
-    body = await request.body()
-    obj = decode(body, request.header(b"content-type")) if body.strip() else {}
-    obj.setdefault("apiVersion", api_versions[0])
-    obj.setdefault("kind", kind)
-    if obj["kind"] != kind or obj["apiVersion"] not in api_versions:
-        raise BadRequest(
-            f'{obj["kind"]} in version "{obj["apiVersion"]}" cannot be handled as a {kind}: '
-            f'expected {kind} in version "{api_versions[0]}"'
-        )
-    for field in ("metadata", "spec", "status"):
-        if obj.get(field) is None:
-            obj.pop(field, None)
-        elif not isinstance(obj[field], dict):
-            raise BadRequest(f"{kind}.{field}: must be an object")
-    return obj
-
-
-def decode(body: bytes, content_type: str) -> Object:
-    try:
-        obj = yaml.safe_load(body) if "yaml" in content_type else orjson.loads(body)
-    except (orjson.JSONDecodeError, yaml.YAMLError) as error:
-        raise BadRequest(f"couldn't get version/kind; json parse error: {error}") from None
-    if not isinstance(obj, dict):
-        raise BadRequest("couldn't get version/kind; json parse error: the body must be an object")
-    return obj
+async def read_object(request: Request, kind: str, api_version: str, *, any_version: bool = False) -> Object:
+    """The request's object, of this kind and right by the schema. An empty body is an empty object."""
+    body, content_type = await request.body(), request.header(b"content-type")
+    if not body.strip():
+        return {"apiVersion": api_version, "kind": kind, "metadata": {}}
+    validation = write_options(request, "CreateOptions").validation
+    decoded = decode(body, content_type, sent_kind(kind, api_version), validation, any_version=any_version)
+    request.warnings.extend(decoded.warnings)
+    return {"metadata": {}, **decoded.object}
 
 
 def is_dry_run(request: Request) -> bool:

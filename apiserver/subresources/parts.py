@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from apiserver.admission.certificate_signing import may_use_signer
+from apiserver.endpoints.options import write_options
 from apiserver.endpoints.patch import patch_type
 from apiserver.endpoints.request import Answer, Request, Send, json_answer
 from apiserver.subresources.context import Context, Handler
@@ -57,7 +58,17 @@ class Part:
         if request.method == "PATCH":
             content_type = patch_type(request.header(b"content-type"))
             body = await request.body()
-            return lambda current: context.api.apply_patch(content_type, current, body, connection.resource)
+            validation = write_options(request, "PatchOptions").validation
+
+            def patched(current: Object) -> Object:
+                resource = connection.resource
+                obj = context.api.apply_patch(content_type, current, body, resource)
+                decoded = context.api.conform(obj, resource, validation, body.decode(errors="replace"))
+                request.warnings[:] = decoded.warnings
+                new: Object = decoded.object
+                return new
+
+            return patched
         sent = await read_object(request, self.kind, self.api_version)
         return lambda current: sent
 

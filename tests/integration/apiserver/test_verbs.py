@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -288,3 +289,62 @@ def test_health_and_metrics(http: httpx.Client) -> None:
     assert http.get("/readyz/etcd").text == "ok"
     http.get("/api/v1/namespaces")
     assert 'apiserver_request_total{code="200"' in http.get("/metrics").text
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("POST", "/apis/authentication.k8s.io/v1/tokenreviews", {"spec": {"token": 5}}),
+        ("POST", "/apis/authorization.k8s.io/v1/subjectaccessreviews", {"spec": {"user": "u", "extra": "x"}}),
+        ("POST", "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", {"spec": {"resourceAttributes": []}}),
+        ("POST", "/api/v1/namespaces/{}/serviceaccounts/default/token", {"spec": {"boundObjectRef": "x"}}),
+        ("POST", "/api/v1/namespaces/{}/pods/p/eviction", {"deleteOptions": {"preconditions": "x"}}),
+        ("POST", "/api/v1/namespaces/{}/pods/p/binding", {"target": ["n"]}),
+        ("PUT", "/api/v1/namespaces/{}/pods/p/ephemeralcontainers", {"spec": {"ephemeralContainers": ["x"]}}),
+        ("PUT", "/apis/apps/v1/namespaces/{}/deployments/d/scale", {"spec": [1]}),
+        ("DELETE", "/api/v1/namespaces/{}/pods/p", {"preconditions": "x"}),
+        ("DELETE", "/api/v1/namespaces/{}/pods/p", {"dryRun": 5}),
+        ("DELETE", "/api/v1/namespaces/{}/pods/p", ["x"]),
+    ],
+)
+def test_bodies_of_the_wrong_type_are_bad_requests(
+    http: httpx.Client, namespace: str, method: str, path: str, body: Any
+) -> None:
+    pod = {"metadata": {"name": "p"}, "spec": {"containers": [{"name": "c", "image": "i"}]}}
+    assert http.post(f"/api/v1/namespaces/{namespace}/pods", json=pod).status_code == 201
+    answer = http.request(method, path.format(namespace), json=body)
+    assert (answer.status_code, answer.json()["reason"]) == (400, "BadRequest"), answer.text
+    assert "json: cannot unmarshal" in answer.json()["message"]
+
+
+def test_what_a_patch_makes_of_ephemeral_containers_is_checked(http: httpx.Client, namespace: str) -> None:
+    path = f"/api/v1/namespaces/{namespace}/pods"
+    pod = {"metadata": {"name": "p"}, "spec": {"containers": [{"name": "c", "image": "i"}]}}
+    assert http.post(path, json=pod).status_code == 201
+    headers = {"content-type": "application/merge-patch+json"}
+
+    def patched(container: dict[str, Any], **params: str) -> httpx.Response:
+        content = json.dumps({"spec": {"ephemeralContainers": [container]}})
+        return http.patch(f"{path}/p/ephemeralcontainers", content=content, headers=headers, params=params)
+
+    wrong = patched({"name": "e", "image": "i", "command": "sh"})
+    assert (wrong.status_code, wrong.json()["reason"]) == (422, "Invalid"), wrong.text
+    strange = patched({"name": "e", "image": "i", "nonsense": 1}, fieldValidation="Strict")
+    assert (strange.status_code, strange.json()["reason"]) == (422, "Invalid"), strange.text
+    warned = patched({"name": "e", "image": "i", "nonsense": 1})
+    assert (warned.status_code, "nonsense" in warned.headers["warning"]) == (200, True)
+    assert "nonsense" not in warned.json()["spec"]["ephemeralContainers"][0]
+
+
+def test_a_yaml_bomb_does_not_go_off(http: httpx.Client) -> None:
+    nine = (", ".join([f"*a{i}"] * 9) for i in range(8))
+    lines = [
+        "a0: &a0 [x]",
+        *(f"a{i}: &a{i} [{line}]" for i, line in enumerate(nine, 1)),
+        "metadata: {annotations: *a8}",
+    ]
+    headers = {"content-type": "application/yaml"}
+    path = "/apis/authentication.k8s.io/v1/selfsubjectreviews"
+    answer = http.post(path, content="\n".join(lines), headers=headers)
+    assert answer.status_code == 400
+    assert "excessive aliasing" in answer.json()["message"]
