@@ -98,6 +98,8 @@ class VolumeManager:
         if held is None:
             return
         async with held.lock:
+            if self._pods.get(pod_uid) is not held:
+                return  # unmounted while this waited: nothing of it may come back
             held.pod = pod or held.pod
             for volume in used_volumes(held.pod):
                 if volume.name in held.paths and type_of(volume) in _PAYLOADS:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import os
 import stat
@@ -405,3 +406,16 @@ async def test_a_token_is_asked_once_and_kept_while_the_server_is_away(server: S
 def test_mount_points_are_read_with_their_blanks() -> None:
     text = "36 35 98:0 / /mnt/a\\040b rw - ext3 /dev/root rw\n37 35 0:1 / /x rw - tmpfs tmpfs rw\n"
     assert parse_mountinfo(text) == ["/mnt/a b", "/x"]
+
+
+async def test_a_refresh_brings_nothing_back_that_was_unmounted_meanwhile(
+    server: Server, volumes: VolumeManager, tmp_path: Path
+) -> None:
+    """The refresh waits for the lock that the unmount holds."""
+    server.objects[ConfigMap, "settings"] = config_map(a="1")
+    await volumes.mount(pod_with(SETTINGS))
+    unmounting = asyncio.create_task(volumes.unmount("uid-1"))
+    await asyncio.sleep(0)
+    await volumes.refresh("uid-1")
+    await unmounting
+    assert not (tmp_path / "pods/uid-1").exists()
