@@ -30,6 +30,10 @@ class PodObservation:
         found = self.latest(name)
         return found if found is not None and found.labels.get(LABEL_SANDBOX_ID) == sandbox_id else None
 
+    def used(self, sandbox_id: str) -> bool:
+        """Whether a container was ever made in the sandbox."""
+        return any(each.labels.get(LABEL_SANDBOX_ID) == sandbox_id for each in self.all_containers())
+
     def all_containers(self) -> list[RuntimeContainer]:
         return [container for found in self.containers.values() for container in found]
 

@@ -78,16 +78,22 @@ class Starter:
 
     async def start_sandbox(self, pod: Pod, attempt: int) -> str:
         """Gives the new sandbox's id. Raises SandboxError, RuntimeUnavailable."""
-        tools = self._tools
         self._warn_of_host_ports(pod)
         try:
-            sandbox_id = await self._run_sandbox(pod, attempt)
+            return await self._run_sandbox(pod, attempt)
         except RuntimeUnavailable:
             raise
         except RuntimeFailure as error:
             raise self._sandbox_failed(pod, str(error)) from error
+
+    async def connect(self, pod: Pod, sandbox_id: str) -> None:
+        """Gives a sandbox in which nothing runs yet its network, also one that an interrupted attempt left without.
+
+        Raises SandboxError (the sandbox is removed then), RuntimeUnavailable.
+        """
         if spec_of(pod).hostNetwork:
-            return sandbox_id
+            return
+        tools = self._tools
         try:
             pid = await tools.runtime.container_pid(sandbox_id)
             await tools.network.setup_pod(pid, identity_of(pod).uid)
@@ -95,7 +101,6 @@ class Starter:
             await tools.runtime.remove_sandbox(sandbox_id)
             message = f'failed to set up sandbox container "{sandbox_id}" network for pod'
             raise self._sandbox_failed(pod, f'{message} "{identity_of(pod).name}": {error}') from error
-        return sandbox_id
 
     def _warn_of_host_ports(self, pod: Pod) -> None:
         spec = spec_of(pod)

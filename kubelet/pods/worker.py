@@ -205,6 +205,8 @@ class PodWorker:
                 await self._replace_sandbox()
                 self._cleaned = False
                 sandbox_id = await self._starter.start_sandbox(self.pod, actions.attempt)
+            if not self.observed.used(sandbox_id):
+                await self._starter.connect(self.pod, sandbox_id)
             await self._reporter.find_ip()
             return Prepared(sandbox_id, self._reporter.pod_ips, await volumes)
         finally:
@@ -363,8 +365,9 @@ class PodWorker:
         while True:
             try:
                 return await step()
-            except (RuntimeFailure, NetworkError, VolumeError, ExceptionGroup) as error:
-                log.warning("pod %s cannot be taken down yet: %s", self.identity, error)
+            except Exception as error:  # whatever it is: what is left of the pod must not be forgotten
+                expected = isinstance(error, RuntimeFailure | NetworkError | VolumeError | ExceptionGroup)
+                log.warning("pod %s cannot be taken down yet: %s", self.identity, error, exc_info=not expected)
                 self._tools.event(self.pod, "Warning", "FailedKillPod", f"error killing pod: {error}")
             await asyncio.sleep(delay)
             delay = min(delay * 2, MAX_RETRY)

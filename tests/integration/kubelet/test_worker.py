@@ -11,6 +11,7 @@ import pytest
 from lightkube.resources.core_v1 import ConfigMap, Pod, Secret
 
 from kubelet.pods.worker import PodWorker
+from kubelet.types import RuntimeUnavailable
 from tests.integration.kubelet.conftest import Node, app, eventually
 
 
@@ -318,3 +319,19 @@ async def test_a_deadline_ends_the_pod(node: Node) -> None:
     worker = node.run(node.pod(activeDeadlineSeconds=2, terminationGracePeriodSeconds=1))
     await eventually(lambda: worker.status is not None and worker.status.phase == "Failed" and not names(node))
     assert worker.status is not None and worker.status.reason == "DeadlineExceeded"
+
+
+async def test_a_sandbox_without_network_gets_it_before_a_container_starts(node: Node) -> None:
+    """Docker was away, or the kubelet was killed, between the start of the sandbox and its network."""
+    connect, failures = node.runtime.container_pid, [RuntimeUnavailable("cannot connect to the Docker daemon")]
+
+    async def away_once(container_id: str) -> int:
+        if failures:
+            raise failures.pop()
+        return await connect(container_id)
+
+    node.runtime.container_pid = away_once  # type: ignore[method-assign]
+    worker = node.run(node.pod())
+    await running(worker)
+    assert worker.status is not None and worker.status.podIP == "10.99.0.2"
+    assert worker.observed.sandbox is not None and worker.observed.sandbox.attempt == 0, "the sandbox is the same"
