@@ -6,11 +6,17 @@ https://kubernetes.io/docs/reference/access-authn-authz/admission-controllers/#n
 from __future__ import annotations
 
 from apiserver.admission.plugin import new_object, refuse
-from apiserver.authz.node import NODES_GROUP, node_of
+from apiserver.authz.node import MIRROR_ANNOTATION, NODES_GROUP, is_mirror, node_of, references
 from apiserver.types import AdmissionRequest, Object
 
-MIRROR_ANNOTATION = "kubernetes.io/config.mirror"
 RESTRICTED_LABEL = "node-restriction.kubernetes.io/"
+REFERENCES = {
+    "serviceaccounts": "a service account",
+    "secrets": "secrets",
+    "configmaps": "configmaps",
+    "persistentvolumeclaims": "persistentvolumeclaims",
+}
+"""What a node's own pods may not refer to, since a node reads what its pods refer to; and what upstream calls it."""
 
 
 class NodeRestriction:
@@ -46,13 +52,17 @@ class NodeRestriction:
     @staticmethod
     def _check_new_pod(request: AdmissionRequest, node: str) -> None:
         pod = new_object(request)
-        if MIRROR_ANNOTATION not in (pod["metadata"].get("annotations") or {}):
+        if not is_mirror(pod):
             raise refuse(
                 request,
                 f'pod does not have "{MIRROR_ANNOTATION}" annotation, node "{node}" can only create mirror pods',
             )
         if _bound_to(pod) != node:
             raise refuse(request, f'node "{node}" can only create pods with spec.nodeName set to itself')
+        refers_to = {plural for plural, _, _ in references(pod)}
+        for plural, shown in REFERENCES.items():
+            if plural in refers_to:
+                raise refuse(request, f'node "{node}" can not create pods that reference {shown}')
 
     @staticmethod
     def _check_node(request: AdmissionRequest, node: str) -> None:

@@ -11,12 +11,12 @@ from collections.abc import Iterator
 from typing import Any
 
 from apiserver.admission.plugin import concerns, new_object, refuse
+from apiserver.authz.node import is_mirror
 from apiserver.types import AdmissionRequest, Object, Registry
 from common.api.status import NotFound
 
 MOUNT_PATH = "/var/run/secrets/kubernetes.io/serviceaccount"
 VOLUME_PREFIX = "kube-api-access-"
-MIRROR_ANNOTATION = "kubernetes.io/config.mirror"
 TOKEN_SECONDS = 3607
 """Upstream's odd number tells tokens of this plugin from those that people ask for by hand."""
 SUFFIX_ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
@@ -79,7 +79,7 @@ class ServiceAccount:
 
     async def admit(self, request: AdmissionRequest) -> None:
         pod = new_object(request)
-        if _is_mirror(pod):
+        if is_mirror(pod):
             return
         spec = pod.setdefault("spec", {})
         name = spec.get("serviceAccountName") or spec.get("serviceAccount") or "default"
@@ -92,7 +92,7 @@ class ServiceAccount:
 
     async def validate(self, request: AdmissionRequest) -> None:
         pod = new_object(request)
-        if not _is_mirror(pod):
+        if not is_mirror(pod):
             return
         spec = pod.get("spec") or {}
         if spec.get("serviceAccountName"):
@@ -118,7 +118,3 @@ class ServiceAccount:
                 if attempt + 1 < tries:
                     await asyncio.sleep(TRY_SECONDS)
         raise refuse(request, f'error looking up service account {namespace}/{name}: serviceaccount "{name}" not found')
-
-
-def _is_mirror(pod: Object) -> bool:
-    return MIRROR_ANNOTATION in (pod["metadata"].get("annotations") or {})

@@ -19,6 +19,7 @@ NODE_PREFIX = "system:node:"
 NODES_GROUP = "system:nodes"
 USED = frozenset({"secrets", "configmaps", "persistentvolumeclaims", "persistentvolumes", "serviceaccounts"})
 """Core resources that a node reads because a pod of its own refers to them."""
+MIRROR_ANNOTATION = "kubernetes.io/config.mirror"
 READ_ONE = ("get", "list", "watch")
 
 Reference = tuple[str, str, str]
@@ -32,10 +33,20 @@ def node_of(user: User) -> str | None:
     return None
 
 
+def is_mirror(pod: Object) -> bool:
+    return MIRROR_ANNOTATION in (pod["metadata"].get("annotations") or {})
+
+
+def granted(pod: Object) -> frozenset[Reference]:
+    """What a pod lets its node read. Of a mirror pod nothing: nodes make those, and would give themselves anything."""
+    return frozenset() if is_mirror(pod) else frozenset(references(pod))
+
+
 def references(pod: Object) -> Iterator[Reference]:
-    """All that a pod's spec makes its node read."""
+    """All that a pod's spec refers to."""
     namespace, spec = pod["metadata"].get("namespace", ""), pod.get("spec") or {}
-    yield "serviceaccounts", namespace, spec.get("serviceAccountName") or "default"
+    if spec.get("serviceAccountName"):
+        yield "serviceaccounts", namespace, spec["serviceAccountName"]
     for secret in spec.get("imagePullSecrets") or ():
         yield "secrets", namespace, secret.get("name", "")
     for volume in spec.get("volumes") or ():
@@ -158,7 +169,7 @@ class NodeAuthorizer:
     def _changed(self, type_: str, pod: Object) -> None:
         key = f"{pod['metadata'].get('namespace', '')}/{pod['metadata']['name']}"
         node = (pod.get("spec") or {}).get("nodeName") or ""
-        new = (node, frozenset(references(pod))) if node and type_ != "DELETED" else None
+        new = (node, granted(pod)) if node and type_ != "DELETED" else None
         old = self._pods.pop(key, None)
         if old is not None and old != new:
             self._count(old[0], old[1], -1)

@@ -113,8 +113,7 @@ async def _bound_to(context: Context, connection: Connection, ref: Object | None
     if claim != "pod":
         return bound
     spec = obj.get("spec") or {}
-    account = spec.get("serviceAccountName") or "default"
-    if account != connection.name:
+    if spec.get("serviceAccountName") != connection.name:  # a mirror pod runs as none
         text = f'cannot bind token for serviceaccount "{connection.name}"'
         raise BadRequest(f"{text} to pod running with different serviceaccount name.")
     if spec.get("nodeName"):

@@ -318,3 +318,20 @@ def test_the_chain_is_in_upstreams_order() -> None:
     assert names[0] == "NamespaceLifecycle"
     assert names[-2:] == ["ServiceAllocation", "ResourceQuota"]
     assert names.index("ServiceAccount") < names.index("Priority") < names.index("DefaultTolerationSeconds")
+
+
+@pytest.mark.parametrize(
+    ("spec", "what"),
+    [
+        ({"serviceAccountName": "default"}, "a service account"),
+        ({"containers": [{"name": "c", "envFrom": [{"secretRef": {"name": "s"}}]}]}, "secrets"),
+        ({"containers": [{"name": "c", "env": [{"valueFrom": {"configMapKeyRef": {"name": "s"}}}]}]}, "configmaps"),
+        ({"volumes": [{"name": "v", "persistentVolumeClaim": {"claimName": "s"}}]}, "persistentvolumeclaims"),
+    ],
+)
+async def test_a_nodes_own_pods_refer_to_nothing(spec: dict[str, Any], what: str) -> None:
+    obj = pod(nodeName="n1", **spec)
+    obj["metadata"]["annotations"] = {"kubernetes.io/config.mirror": "x"}
+    node = User("system:node:n1", groups=("system:nodes",))
+    with pytest.raises(Forbidden, match=f'node "n1" can not create pods that reference {what}'):
+        await NodeRestriction().validate(review("CREATE", "", "pods", obj, user=node))

@@ -215,6 +215,7 @@ def test_a_node_reads_what_its_pods_refer_to() -> None:
     authorizer = build(registry)
     assert not authorizer.authorize(used("secrets", "s"))[0]
     pod = {"nodeName": "n1", "volumes": [{"name": "v", "secret": {"secretName": "s"}}], "containers": []}
+    pod["serviceAccountName"] = "default"
     registry.put("", "pods", "p", "ns", spec=pod)
     assert authorizer.authorize(used("secrets", "s"))[0]
     assert not authorizer.authorize(used("secrets", "s", "update"))[0]
@@ -226,6 +227,16 @@ def test_a_node_reads_what_its_pods_refer_to() -> None:
     registry.put("", "pods", "p", "ns", spec=pod)
     registry.store("", "pods").remove("ns", "p")
     assert not authorizer.authorize(used("secrets", "s"))[0]
+
+
+def test_a_mirror_pod_lets_its_node_read_nothing() -> None:
+    registry = MemoryRegistry()
+    authorizer = build(registry)
+    pod = {"nodeName": "n1", "serviceAccountName": "default", "imagePullSecrets": [{"name": "s"}], "containers": []}
+    mirror = {"annotations": {"kubernetes.io/config.mirror": "x"}}
+    registry.put("", "pods", "p", "ns", spec=pod, metadata=mirror)
+    assert not authorizer.authorize(used("secrets", "s"))[0]
+    assert not authorizer.authorize(used("serviceaccounts", "default", "create", subresource="token"))[0]
 
 
 def test_a_node_has_its_own_lease_only() -> None:
@@ -249,6 +260,7 @@ def test_references_of_a_pod() -> None:
     pod = {
         "metadata": {"name": "p", "namespace": "ns"},
         "spec": {
+            "serviceAccountName": "default",
             "imagePullSecrets": [{"name": "pull"}],
             "containers": [{"name": "c", "env": env, "envFrom": [{"configMapRef": {"name": "all"}}]}],
             "volumes": [
