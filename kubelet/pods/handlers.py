@@ -49,6 +49,7 @@ class Handlers:
         await self._http.aclose()
 
     async def probe(self, probe: Probe, target: Target) -> Outcome:
+        """What the container answers. Raises RuntimeFailure (and others) when it could not be asked."""
         timeout = float(probe.timeoutSeconds or 1)
         if probe.exec is not None:
             return await self._exec(probe.exec, target, timeout)
@@ -64,7 +65,10 @@ class Handlers:
 
     async def hook(self, handler: LifecycleHandler, target: Target, timeout: float) -> Outcome:
         if handler.exec is not None:
-            outcome = await self._exec(handler.exec, target, timeout)
+            try:
+                outcome = await self._exec(handler.exec, target, timeout)
+            except RuntimeFailure as error:
+                outcome = Outcome(False, str(error))
             if outcome.ok:
                 return outcome
             command = " ".join(handler.exec.command or ())
@@ -82,8 +86,6 @@ class Handlers:
             result = await self._runtime.exec_sync(target.container_id, command, timeout)
         except TimeoutError:
             return Outcome(False, f'command "{shlex.join(command)}" timed out')
-        except RuntimeFailure as error:
-            return Outcome(False, str(error))
         return Outcome(result.exit_code == 0, result.output[:MAX_BODY].decode(errors="replace"))
 
     async def _http_get(self, action: HTTPGetAction, target: Target, timeout: float) -> Outcome:
@@ -95,7 +97,7 @@ class Handlers:
                 response = await self._http.get(url, headers=headers, timeout=timeout)
         except (TimeoutError, httpx.TimeoutException):
             return Outcome(False, f'Get "{url}": context deadline exceeded (Client.Timeout exceeded)')
-        except (httpx.HTTPError, OSError, ValueError) as error:
+        except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError) as error:
             return Outcome(False, f'Get "{url}": {_network_text(error, url)}')
         if 200 <= response.status_code < 400:
             return Outcome(True, response.text[:MAX_BODY])

@@ -68,9 +68,9 @@ class PodProbes:
         handlers: Handlers,
         *,
         changed: Callable[[], None],
-        unhealthy: Callable[[Container, str, str], None],
+        unhealthy: Callable[[Container, str], None],
     ) -> None:
-        """``changed`` is called when a verdict changes, ``unhealthy(container, kind, output)`` for each failure."""
+        """``changed`` is called when a verdict changes, ``unhealthy(container, message)`` for each failure."""
         self._handlers = handlers
         self._changed = changed
         self._unhealthy = unhealthy
@@ -144,12 +144,22 @@ class PodProbes:
         # A container that has run for a while was adopted: not all of a node's probes at the same moment then.
         await asyncio.sleep(delay - age if age < delay else (random.uniform(0, period) if age > period else 0))
         while True:
-            outcome = await self._handlers.probe(probe, target)
-            if not outcome.ok:
-                self._unhealthy(target.container, kind, outcome.output)
-            if self._take(kind, verdict, outcome, probe, watched):
+            outcome = await self._attempt(kind, probe, target)
+            if outcome is not None and self._take(kind, verdict, outcome, probe, watched):
                 return
             await asyncio.sleep(period)
+
+    async def _attempt(self, kind: Kind, probe: Probe, target: Target) -> Outcome | None:
+        """None when the probe could not be carried out: that says nothing about the container and does not count."""
+        try:
+            outcome = await self._handlers.probe(probe, target)
+        except Exception as error:
+            text = f"{kind.capitalize()} probe errored and resulted in unknown state: {error}"
+            self._unhealthy(target.container, text)
+            return None
+        if not outcome.ok:
+            self._unhealthy(target.container, f"{kind.capitalize()} probe failed: {outcome.output}")
+        return outcome
 
     def _take(self, kind: Kind, verdict: _Verdict, outcome: Outcome, probe: Probe, watched: _Watched) -> bool:
         """Whether the probe has said all that it will."""

@@ -13,7 +13,7 @@ from collections.abc import Callable, Coroutine
 from datetime import timedelta
 from typing import Any
 
-from lightkube.models.core_v1 import PodStatus
+from lightkube.models.core_v1 import Container, PodStatus
 from lightkube.resources.core_v1 import Pod
 
 from common.api.meta import clone, is_deleting
@@ -253,8 +253,7 @@ class PodWorker:
         containers = list(all_containers(spec_of(self.pod)))
         self._probes.sync(containers, running, self._pod_ip(), self._reporter.ready_before)
 
-    def _unhealthy(self, container: Any, kind: str, output: str) -> None:
-        message = f"{kind.capitalize()} probe failed: {output}"
+    def _unhealthy(self, container: Container, message: str) -> None:
         self._tools.event(self.pod, "Warning", "Unhealthy", message, container.name)
 
     def _pod_ip(self) -> str:
