@@ -9,8 +9,8 @@ ends after that) or takes the connection over with :meth:`Tunnel.accept`.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
-from typing import Any, ClassVar
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import httptools
 
@@ -19,6 +19,8 @@ from common.serving import CoxProtocol
 EXTENSION = "coxswain.tunnel"
 SPDY, WEBSOCKET = b"spdy/3.1", b"websocket"
 """Values of the header Upgrade, in lower case."""
+SPDY_IN_WEBSOCKET = b"SPDY/3.1+"
+"""What subprotocols of SPDY in a WebSocket start with."""
 BUFFER = 256 * 1024
 """Bytes kept from a client that its far end has not taken yet; beyond this the client has to wait."""
 
@@ -87,17 +89,19 @@ class Tunnel:
 class TunnelProtocol(CoxProtocol):
     """HTTP as usual until a request asks for an upgrade that is handed over raw."""
 
-    raw_upgrades: ClassVar[frozenset[bytes]] = frozenset((SPDY, WEBSOCKET))
-
     tunnel: Tunnel | None = None
+
+    def is_raw(self) -> bool:
+        """Whether the upgrade that is asked for is handed over raw."""
+        return self._get_upgrade() in (SPDY, WEBSOCKET)
 
     def _should_upgrade(self) -> bool:
         """Whether uvicorn makes a WebSocket of the connection; other requests for an upgrade are requests."""
-        return self._get_upgrade() not in self.raw_upgrades and super()._should_upgrade()
+        return not self.is_raw() and super()._should_upgrade()
 
     def on_headers_complete(self) -> None:
         upgrade = self.parser.should_upgrade() and not self._should_upgrade()
-        if upgrade and self._get_upgrade() in self.raw_upgrades:
+        if upgrade and self.is_raw():
             self.tunnel = Tunnel(self)
             scope: dict[str, Any] = self.scope  # type: ignore[assignment]
             scope.setdefault("extensions", {})[EXTENSION] = self.tunnel
@@ -129,6 +133,19 @@ class TunnelProtocol(CoxProtocol):
 
 
 class SpdyTunnelProtocol(TunnelProtocol):
-    """Hands SPDY over raw, and leaves WebSockets to uvicorn."""
+    """Hands SPDY over raw, and leaves to uvicorn the WebSockets that carry no SPDY.
 
-    raw_upgrades = frozenset((SPDY,))
+    The name of such a subprotocol has a slash, which WebSocket libraries refuse (KEP-4006 chose it nevertheless).
+    """
+
+    def is_raw(self) -> bool:
+        upgrade = self._get_upgrade()
+        return upgrade == SPDY or (upgrade == WEBSOCKET and offers_spdy(self.headers))
+
+
+def offers_spdy(headers: Iterable[tuple[bytes, bytes]]) -> bool:
+    """Whether a subprotocol that a client offers is SPDY in a WebSocket. Names are in lower case."""
+    offered = [
+        each.strip() for name, value in headers if name == b"sec-websocket-protocol" for each in value.split(b",")
+    ]
+    return any(each.startswith(SPDY_IN_WEBSOCKET) for each in offered)

@@ -120,12 +120,8 @@ class KubeletServer:
         return portforward.serve(request, _tunnel(request), self._port_target(request))
 
     async def port_forward_websocket(self, websocket: WebSocket) -> None:
-        try:
-            target = self._port_target(websocket)
-        except StatusError as error:
-            await websocket.send_denial_response(refusal(error))
-            return
-        await portforward.serve_websocket(websocket, target)
+        text = f"unable to upgrade: port-forward speaks SPDY/3.1, or {portforward.WEBSOCKET_PROTOCOL} in a WebSocket"
+        await websocket.send_denial_response(PlainTextResponse(text, status_code=400))
 
     def _open_exec(self, asked: HTTPConnection) -> OpenSession:
         async def open_session() -> ExecSession:

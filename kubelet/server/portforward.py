@@ -12,14 +12,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
-from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from common.tunnel import Tunnel
 from kubelet.network.namespaces import connect_loopback
 from kubelet.server.spdy.connection import Pipe, SpdyConnection, SpdyStream
-from kubelet.server.upgrade import upgrade
+from kubelet.server.spdy.websocket import WebSocketPipe
+from kubelet.server.upgrade import upgrade, websocket_upgrade
 
 log = logging.getLogger("kubelet.server")
 
@@ -42,64 +41,18 @@ class Target:
 
 def serve(request: Request, tunnel: Tunnel, target: Target) -> ASGIApp:
     """What takes the connection over. Raises StatusError."""
-    _, head = upgrade(request, (PROTOCOL,))
+    if request.headers.get("upgrade", "").lower() == "websocket":
+        head = websocket_upgrade(request, WEBSOCKET_PROTOCOL)
+        pipe: Pipe = WebSocketPipe(tunnel)
+    else:
+        _, head = upgrade(request, (PROTOCOL,))
+        pipe = tunnel
 
     async def stay(scope: Scope, receive: Receive, send: Send) -> None:
         tunnel.accept(head)
-        await forward(tunnel, target)
+        await forward(pipe, target)
 
     return stay
-
-
-async def serve_websocket(websocket: WebSocket, target: Target) -> None:
-    if WEBSOCKET_PROTOCOL not in websocket.scope.get("subprotocols", ()):
-        text = f"the subprotocol is not supported, offer {WEBSOCKET_PROTOCOL}"
-        await websocket.send_denial_response(PlainTextResponse(text, status_code=400))
-        return
-    await websocket.accept(subprotocol=WEBSOCKET_PROTOCOL)
-    pipe = WebSocketPipe(websocket)
-    await forward(pipe, target)
-    await pipe.end()
-
-
-class WebSocketPipe:
-    """The bytes of a SPDY connection as binary messages."""
-
-    def __init__(self, websocket: WebSocket) -> None:
-        self._websocket = websocket
-        self._unsent = bytearray()
-        self._sending = asyncio.Lock()
-
-    async def read(self) -> bytes:
-        while True:
-            message = await self._websocket.receive()
-            if message["type"] == "websocket.disconnect":
-                return b""
-            if data := message.get("bytes"):
-                return bytes(data)
-
-    def write(self, data: bytes) -> None:
-        self._unsent += data
-
-    async def drain(self) -> None:
-        async with self._sending:
-            data = bytes(self._unsent)
-            self._unsent.clear()
-            try:
-                if data:
-                    await self._websocket.send_bytes(data)
-            except (RuntimeError, WebSocketDisconnect):
-                raise ConnectionResetError("the client closed the connection") from None
-
-    def close(self) -> None:
-        """The WebSocket's closing handshake is ``end``."""
-
-    async def end(self) -> None:
-        try:
-            await self.drain()
-            await self._websocket.close()
-        except (ConnectionError, RuntimeError, WebSocketDisconnect):
-            log.debug("the client of %s was gone first", self._websocket.url.path)
 
 
 @dataclass

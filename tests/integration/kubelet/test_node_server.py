@@ -16,6 +16,7 @@ import yaml
 from websockets.asyncio.client import connect
 
 from common.serving import TLSOptions, serve
+from common.tunnel import SpdyTunnelProtocol
 from kubelet.server.app import KubeletServer
 from kubelet.server.stats import StatsCollector
 
@@ -87,7 +88,9 @@ async def address(certificates: Path, runtime: EndlessRuntime) -> AsyncIterator[
         port = probe.getsockname()[1]
     listening = asyncio.Event()
     tls = TLSOptions(*map(str, files))
-    serving = asyncio.create_task(serve(app, host="127.0.0.1", port=port, tls=tls, started=listening.set))
+    serving = asyncio.create_task(
+        serve(app, host="127.0.0.1", port=port, tls=tls, protocol=SpdyTunnelProtocol, started=listening.set)
+    )
     await asyncio.wait_for(listening.wait(), 10)
     yield f"127.0.0.1:{port}"
     serving.cancel()
