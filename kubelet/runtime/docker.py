@@ -46,6 +46,8 @@ log = logging.getLogger(__name__)
 EVENTS = ("start", "die", "oom", "destroy", "pause", "unpause")
 STOP_POLL = 0.5
 EXEC_END = 10.0
+PULL_SILENCE = 120.0
+"""Seconds: Docker tells of every step of a pull; upstream's limit is a minute, which a slow disk may need for one."""
 # What runc says when it may not lower oom_score_adj: it needs CAP_SYS_RESOURCE, which a node may be without.
 OOM_REFUSALS = ("oom_score_adj", "can't get final child's PID")
 
@@ -264,7 +266,7 @@ class DockerRuntime:
     async def pull_image(self, ref: str, auth: RegistryAuth | None) -> str:
         headers = {"X-Registry-Auth": _encode_auth(auth)} if auth is not None else {}
         path = f"/v{await self._pool.api_version()}/images/create"
-        async with self._streams.open("POST", path, {"fromImage": ref}, headers) as response:
+        async with self._streams.open("POST", path, {"fromImage": ref}, headers, silence=PULL_SILENCE) as response:
             async for progress in json_objects(response.aiter_bytes()):
                 if "error" in progress:
                     raise RuntimeFailure(f"Error response from daemon: {progress['error']}")

@@ -19,7 +19,6 @@ class DockerStreams:
         self._client = httpx.AsyncClient(
             transport=httpx.AsyncHTTPTransport(uds=socket_path, limits=httpx.Limits(max_connections=256)),
             base_url="http://docker",
-            timeout=httpx.Timeout(10, read=None),
         )
 
     async def close(self) -> None:
@@ -27,14 +26,26 @@ class DockerStreams:
 
     @asynccontextmanager
     async def open(
-        self, method: str, path: str, params: Mapping[str, Any], headers: Mapping[str, str] | None = None
+        self,
+        method: str,
+        path: str,
+        params: Mapping[str, Any],
+        headers: Mapping[str, str] | None = None,
+        *,
+        silence: float | None = None,
     ) -> AsyncIterator[httpx.Response]:
+        """``silence``: after so many seconds without a word the stream is given up."""
+        timeout = httpx.Timeout(10, read=silence)
         try:
-            async with self._client.stream(method, path, params=dict(params), headers=headers) as response:
+            async with self._client.stream(
+                method, path, params=dict(params), headers=headers, timeout=timeout
+            ) as response:
                 if response.status_code >= 400:
                     await response.aread()
                     raise refusal(response.status_code, response.content)
                 yield response
+        except httpx.ReadTimeout as error:
+            raise RuntimeFailure(f"canceled because of no progress for {silence:g} s") from error
         except httpx.TransportError as error:
             raise RuntimeUnavailable(f"cannot connect to the Docker daemon: {error}") from error
 
