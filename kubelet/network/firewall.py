@@ -66,11 +66,18 @@ def set_sysctls() -> list[str]:
 
 def _ensure_jump(table: str, chain: str, target: str) -> None:
     check = ("iptables", "-w", "10", "-t", table, "-C", chain, "-j", target)
-    if subprocess.run(check, capture_output=True, timeout=_TIMEOUT).returncode != 0:
+    if _result(check).returncode != 0:
         _run("iptables", "-w", "10", "-t", table, "-I", chain, "1", "-j", target)
 
 
 def _run(*command: str, stdin: str | None = None) -> None:
-    result = subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=_TIMEOUT)
+    result = _result(command, stdin)
     if result.returncode != 0:
         raise FirewallError(f"{' '.join(command)}: {result.stderr.strip()}")
+
+
+def _result(command: tuple[str, ...], stdin: str | None = None) -> subprocess.CompletedProcess[str]:
+    try:
+        return subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=_TIMEOUT)
+    except subprocess.TimeoutExpired as error:
+        raise FirewallError(str(error)) from error

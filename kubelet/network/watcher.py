@@ -81,14 +81,14 @@ class NetworkWatcher:
 
     async def _start(self, subnet: ipaddress.IPv4Network) -> None:
         await self._network.start(subnet)
-        await asyncio.to_thread(write_subnet, self._state, subnet)
         self._on_ready()
+        await asyncio.to_thread(write_subnet, self._state, subnet)
 
     async def _attempt(self, work: Awaitable[None]) -> bool:
         try:
             await work
             return True
-        except NetworkError as error:
+        except (NetworkError, OSError) as error:
             log.error("the pod network could not be brought up to date: %s", error)
             return False
 

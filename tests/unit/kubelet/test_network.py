@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
+import subprocess
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -15,6 +19,7 @@ from lightkube.resources.core_v1 import Node
 from kubelet.network import firewall, routes
 from kubelet.network.ipam import AddressesExhausted, HostLocalIPAM, next_address
 from kubelet.network.links import veth_name
+from kubelet.network.watcher import NetworkWatcher
 
 SUBNET = ipaddress.IPv4Network("10.244.3.0/28")
 
@@ -113,3 +118,40 @@ def test_pod_to_pod_is_left_alone_before_anything_is_masqueraded() -> None:
 def test_an_interface_name_fits_the_kernels_limit(uid: str) -> None:
     assert len(veth_name(uid)) <= 15
     assert veth_name(uid) == veth_name(uid)
+
+
+def test_an_iptables_that_hangs_is_a_failure_like_any_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is not a FirewallError would end the kubelet."""
+
+    def hang(command: Any, **_: Any) -> None:
+        raise subprocess.TimeoutExpired(command, 30)
+
+    monkeypatch.setattr(subprocess, "run", hang)
+    with pytest.raises(firewall.FirewallError, match="timed out after 30 seconds"):
+        firewall.ensure("10.244.0.0/24", "10.244.0.0/16")
+
+
+class FakeNetwork:
+    ready, subnet = False, None
+
+    async def start(self, subnet: ipaddress.IPv4Network) -> None:
+        self.ready, self.subnet = True, str(subnet)
+
+    async def sync_routes(self, nodes: Any) -> None:
+        return
+
+
+async def test_a_full_disk_does_not_keep_the_network_from_starting(tmp_path: Path) -> None:
+    network: Any = FakeNetwork()
+    own = Node(metadata=ObjectMeta(name="n1"), spec=NodeSpec(podCIDR="10.244.1.0/24"))
+    nodes: Any = SimpleNamespace(
+        synced=True, store=SimpleNamespace(get=lambda _: own, list=lambda: [own]), add_handler=lambda **_: None
+    )
+    ready = asyncio.Event()
+    (tmp_path / "no folder").touch()
+    watcher = NetworkWatcher(network, nodes, "n1", tmp_path / "no folder" / "subnet", ready.set)
+    task = asyncio.create_task(watcher.run())
+    await asyncio.wait({task, asyncio.ensure_future(ready.wait())}, return_when=asyncio.FIRST_COMPLETED, timeout=5)
+    await asyncio.wait({task}, timeout=0.1)
+    assert ready.is_set() and not task.done()
+    task.cancel()
