@@ -12,6 +12,7 @@ import asyncio
 import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from proxy.model import Endpoint, ServicePort, categorize
 
@@ -79,10 +80,19 @@ async def forget_stale_flows(valid: UdpEndpoints) -> int:
 
 def _forget(valid: UdpEndpoints) -> int:
     # Imported here: most nodes' proxies never need netlink, and it costs 10 MB.
+    from pyroute2.netlink.exceptions import NetlinkError
+
+    try:
+        return _forget_by_netlink(valid)
+    except NetlinkError as error:
+        raise OSError(error.code, str(error)) from error
+
+
+def _forget_by_netlink(valid: UdpEndpoints) -> int:
     from pyroute2.netlink.nfnetlink.nfctsocket import NFCTAttrTuple, NFCTSocket
 
     with NFCTSocket() as conntrack:
-        stale = stale_flows(_flows(conntrack), valid)
+        stale = stale_flows(flows(conntrack.dump()), valid)
         for flow in stale:
             original = NFCTAttrTuple(
                 saddr=flow.source[0],
@@ -98,16 +108,17 @@ def _forget(valid: UdpEndpoints) -> int:
     return len(stale)
 
 
-def _flows(conntrack: object) -> list[Flow]:
+def flows(entries: Iterable[Any]) -> list[Flow]:
+    """The UDP flows over IPv4 among the entries of the kernel's table."""
     found = []
-    for entry in conntrack.dump():  # type: ignore[attr-defined]
+    for entry in entries:
         original, reply = entry.get_attr("CTA_TUPLE_ORIG"), entry.get_attr("CTA_TUPLE_REPLY")
         if original is None or reply is None:
             continue
         ports = original.get_attr("CTA_TUPLE_PROTO")
-        if ports.get_attr("CTA_PROTO_NUM") != UDP:
-            continue
         addresses, answer = original.get_attr("CTA_TUPLE_IP"), reply.get_attr("CTA_TUPLE_IP")
+        if ports is None or addresses is None or answer is None or ports.get_attr("CTA_PROTO_NUM") != UDP:
+            continue
         found.append(
             Flow(
                 source=(addresses.get_attr("CTA_IP_V4_SRC"), ports.get_attr("CTA_PROTO_SRC_PORT")),
