@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import Any
 
 import grpc.aio
@@ -40,7 +41,8 @@ class Feed:
         self.revision = 0
         self.synced = asyncio.Event()
         self._waiting: list[tuple[int, asyncio.Future[None]]] = []
-        self._stream: WatchStream | None = None
+        self._behind = asyncio.Event()
+        """A reader waits for a revision that the watch has not shown."""
         self.on_relist: list[Callable[[], None]] = []
 
     async def run(self) -> None:
@@ -77,19 +79,11 @@ class Feed:
                     return False
                 done, _ = await asyncio.wait([reached], timeout=min(NUDGE_AFTER, left))
                 if not done:
-                    await self._nudge()
+                    self._behind.set()
             return True
         finally:
             if not reached.done():
                 self._waiting.remove((revision, reached))
-
-    async def _nudge(self) -> None:
-        """Another client of etcd may have written keys that this watch does not see."""
-        if self._stream is not None:
-            try:
-                await self._stream.request_progress()
-            except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
-                pass  # run() sees the broken stream itself
 
     def _reached(self, revision: int) -> None:
         self.revision = revision
@@ -104,7 +98,7 @@ class Feed:
 
     def _locate(self, key: bytes) -> tuple[ResourceCache, str, str] | None:
         """The cache, namespace and name of a key; None for what is not served."""
-        path = key[len(ROOT) :].decode()
+        path = key[len(ROOT) :].decode(errors="replace")
         plural, _, rest = path.partition("/")
         cache = self._caches.get(plural)
         if cache is None:
@@ -126,9 +120,9 @@ class Feed:
             page = await self._etcd.range(key, end, limit=PAGE, revision=revision)
             revision = revision or page.header.revision
             for kv in page.kvs:
-                if (place := self._locate(kv.key)) is not None:
-                    cache, namespace, name = place
-                    found[id(cache)][1].append(cache.entry_of(namespace, name, kv.mod_revision, kv.value))
+                if (read := self._read(kv)) is not None:
+                    cache, entry = read
+                    found[id(cache)][1].append(entry)
             if not page.more:
                 break
             key = page.kvs[-1].key + b"\0"
@@ -141,10 +135,11 @@ class Feed:
         self.synced.set()
 
     async def _watch(self) -> None:
-        stream = self._stream = self._etcd.watch()
-        asker = asyncio.create_task(self._ask_regularly(stream))
+        stream = self._etcd.watch()
+        asker: asyncio.Task[None] | None = None
         try:
             await stream.create(ROOT, prefix_end(ROOT), self.revision + 1)
+            asker = asyncio.create_task(self._ask_for_progress(stream))
             async for response in stream.responses():
                 if response.canceled:
                     if response.compact_revision:
@@ -158,30 +153,45 @@ class Feed:
                     self._reached(response.header.revision)
             raise ServiceUnavailable("etcd ended the watch")
         finally:
-            self._stream = None
-            asker.cancel()
+            if asker is not None:
+                asker.cancel()
             stream.cancel()
 
-    async def _ask_regularly(self, stream: WatchStream) -> None:
-        """Bookmarks carry the feed's revision: keep it near etcd's though nothing changes."""
+    async def _ask_for_progress(self, stream: WatchStream) -> None:
+        """Asks how far the watch is when a reader waits (another client of etcd may have written keys that this watch
+        does not see), and now and then, since bookmarks carry the feed's revision.
+
+        All questions come from this one task: two writes at a time would break the stream.
+        """
         while True:
-            await asyncio.sleep(STALE_AFTER / 2)
-            if self._stream is stream:
-                await self._nudge()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(STALE_AFTER / 2):
+                    await self._behind.wait()
+            self._behind.clear()
+            try:
+                await stream.request_progress()
+            except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
+                return  # run() sees the broken stream itself
 
     def _apply(self, event: Any) -> None:
         kv = event.kv
+        if event.type == 1:
+            if (place := self._locate(kv.key)) is not None:
+                cache, namespace, name = place
+                cache.delete(namespace, name, kv.mod_revision)
+        elif (read := self._read(kv)) is not None:
+            cache, entry = read
+            cache.put(entry)
+
+    def _read(self, kv: Any) -> tuple[ResourceCache, Entry] | None:
+        """The object of a key, if it is one that is served. One unreadable value, written by something else, must not
+        stop the cluster."""
         place = self._locate(kv.key)
         if place is None:
-            return
+            return None
         cache, namespace, name = place
-        if event.type == 1:
-            cache.delete(namespace, name, kv.mod_revision)
-            return
         try:
-            entry = cache.entry_of(namespace, name, kv.mod_revision, kv.value)
+            return cache, cache.entry_of(namespace, name, kv.mod_revision, kv.value)
         except (ValueError, KeyError, TypeError, AttributeError):
-            # One unreadable value, written by something else, must not stop the cluster.
             log.exception("%s holds no readable object", kv.key.decode(errors="replace"))
-            return
-        cache.put(entry)
+            return None
