@@ -146,6 +146,8 @@ def up(settings: Settings) -> bool:
     with step("Starting containers"):
         if settings.host_node:
             _share_kubelet_folder()
+        else:
+            release_host()
         _start(settings)
         _remove_spare_nodes(settings)
     write_kubeconfig()
@@ -173,6 +175,7 @@ def down(*, data: bool) -> None:
     settings = load_settings()
     everything = replace(settings, host_node=True)
     write_extension(settings)
+    release_host()
     volumes = ["--volumes"] if data else []
     run(compose(settings, "down", "--remove-orphans", "-t", "20", *volumes), env=environment(everything))
     if data:
@@ -257,6 +260,26 @@ def forget_nodes(settings: Settings) -> None:
         kubectl("delete", "node", *spare)
 
 
+def release_host() -> None:
+    """The machine is a node no more: stop its kubelet and proxy, and take away what they made on it."""
+    container, folder = f"{PROJECT}-host-node", Path("/var/lib/kubelet")
+    found = try_run(["docker", "inspect", "-f", "{{.Config.Image}}", container])
+    if found.returncode == 0:
+        run(["docker", "stop", "-t", "20", container])
+        env = environment(replace(load_settings(), host_node=True))
+        once = ["run", "--rm", "--no-deps", "-T", "--name", f"{container}-release"]
+        run([*compose(load_settings(), *once), "host-node", "/usr/local/sbin/host-release"], env=env)
+        run(["docker", "rm", "-f", container])
+    while _is_mounted(folder):
+        run(["umount", folder])
+
+
+def _is_mounted(folder: Path) -> bool:
+    """Bind mounts within one file system count too, which os.path.ismount does not see."""
+    mounts = Path("/proc/self/mountinfo").read_text().splitlines()
+    return any(line.split()[4] == str(folder) for line in mounts)
+
+
 def _remove_spare_nodes(settings: Settings) -> None:
     project = f"label=com.docker.compose.project={PROJECT}"
     template = '{{.Label "com.docker.compose.service"}} {{.ID}}'
@@ -322,6 +345,6 @@ def _share_kubelet_folder() -> None:
     folder = Path("/var/lib/kubelet")
     folder.mkdir(parents=True, exist_ok=True)
     Path("/run/xtables.lock").touch()  # a lock that is not there would be mounted as a folder
-    if not os.path.ismount(folder):
+    if not _is_mounted(folder):
         run(["mount", "--bind", folder, folder])
     run(["mount", "--make-rshared", folder])
