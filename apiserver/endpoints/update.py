@@ -17,7 +17,7 @@ from apiserver.endpoints.request import Answer, Request, Target
 from apiserver.endpoints.views import view_for
 from apiserver.storage.cache import Entry
 from apiserver.types import AdmissionRequest, Object, Resource, User
-from common.api.status import BadRequest, conflict, invalid, invalid_value
+from common.api.status import BadRequest, GoSyntax, conflict, invalid, invalid_value
 
 CONDITIONAL_ONLY = frozenset(
     {
@@ -55,7 +55,7 @@ async def update(api: Api, request: Request, target: Target) -> Answer:
     def produce(entry: Entry, warnings: list[str]) -> Object:
         obj: Object = orjson.loads(pristine)
         if needs_revision and not obj["metadata"].get("resourceVersion"):
-            text = invalid_value("metadata.resourceVersion", 0, "must be specified for an update")
+            text = invalid_value("metadata.resourceVersion", GoSyntax("0x0"), "must be specified for an update")
             raise invalid(resource.kind, target.name, resource.group, [text])
         return obj
 

@@ -196,13 +196,18 @@ class GoSyntax(str):
 
 
 def _shown(value: Any) -> str:
-    """A value as Go prints it in a field error: strings quoted, numbers plain, the rest as JSON."""
+    """A value as Go prints it in a field error: strings quoted, numbers plain, maps and lists of strings as literals,
+    the rest as JSON."""
     if isinstance(value, GoSyntax):
         return str(value)
     if isinstance(value, dict) and all(isinstance(v, str) for v in value.values()):
         pairs = ", ".join(f"{json.dumps(k)}:{json.dumps(v)}" for k, v in sorted(value.items()))
         return f"map[string]string{{{pairs}}}"
-    if isinstance(value, str | bool) or value is None:
+    if isinstance(value, list | tuple) and all(isinstance(v, str) for v in value):
+        return f"[]string{{{', '.join(json.dumps(v, ensure_ascii=False) for v in value)}}}"
+    if value is None:
+        return '"null"'
+    if isinstance(value, str | bool):
         return json.dumps(value, ensure_ascii=False)
     if isinstance(value, int | float):
         return str(value)

@@ -32,6 +32,13 @@ def test_invalid_lists_its_causes() -> None:
     }
 
 
+def test_lists_of_strings_and_nothing_are_shown_as_go_shows_them() -> None:
+    error = status.invalid_value("spec.clusterIPs", ["10.96.0.1", "b"], "no")
+    assert error.message() == 'spec.clusterIPs: Invalid value: []string{"10.96.0.1", "b"}: no'
+    assert status.invalid_value("a", [], "no").message() == "a: Invalid value: []string{}: no"
+    assert status.invalid_value("a", None, "no").message() == 'a: Invalid value: "null": no'
+
+
 def test_values_are_shown_as_go_shows_them() -> None:
     assert FieldError("FieldValueInvalid", "a", "b", 3).message() == "a: Invalid value: 3: b"
     assert FieldError("FieldValueInvalid", "a", "b", "x").message() == 'a: Invalid value: "x": b'
