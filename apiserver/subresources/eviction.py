@@ -5,6 +5,8 @@ https://kubernetes.io/docs/concepts/scheduling-eviction/api-eviction/ and, for p
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from apiserver.authz.node import node_of
 from apiserver.endpoints.delete import delete_object
 from apiserver.endpoints.options import DeleteOptions, parse_delete_options
@@ -95,10 +97,13 @@ async def handle(context: Context, connection: Connection, request: Request, sen
     if node is not None and (pod.get("spec") or {}).get("nodeName") != node:
         text = f'node "{node}" can only evict pods with spec.nodeName set to itself'
         raise forbidden("pods", connection.name, "", text)
+    context.api.store(connection.resource).check_preconditions(pod, options.uid, options.resource_version)
     if not needs_no_budget(pod):
         await _ask_budget(context, pod, options)
         if not options.dry_run:
-            await _mark(context, pod, options)
+            marked = await _mark(context, pod, options)
+            if options.resource_version is not None:  # it is another now, and by our own hand
+                options = replace(options, resource_version=marked["metadata"]["resourceVersion"])
     target = Target(connection.resource, connection.namespace, connection.name)
     await delete_object(context.api, target, connection.user, options, request.warnings)
     return json_answer(SUCCESS, 201)
@@ -128,7 +133,7 @@ async def _ask_budget(context: Context, pod: Object, options: DeleteOptions) -> 
         raise
 
 
-async def _mark(context: Context, pod: Object, options: DeleteOptions) -> None:
+async def _mark(context: Context, pod: Object, options: DeleteOptions) -> Object:
     """Says on the pod why it goes (KEP-3329)."""
 
     def change(current: Object) -> Object:
@@ -144,6 +149,6 @@ async def _mark(context: Context, pod: Object, options: DeleteOptions) -> None:
         return current
 
     metadata = pod["metadata"]
-    await context.store("", "pods").update(
+    return await context.store("", "pods").update(
         metadata["namespace"], metadata["name"], change, resource_version=options.resource_version
     )

@@ -160,8 +160,11 @@ def test_eviction_asks_the_budget(http: httpx.Client, namespace: str) -> None:
     status = {"observedGeneration": 1, "disruptionsAllowed": 0, "desiredHealthy": 1, "currentHealthy": 1}
     http.patch(f"{budgets}/b/status", json={"status": {**status, "expectedPods": 1}}, headers=MERGE)
 
-    def evict() -> httpx.Response:
-        body = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": "p", "namespace": namespace}}
+    revision = http.get(f"{path}/p").json()["metadata"]["resourceVersion"]
+
+    def evict(uid: str | None = None) -> httpx.Response:
+        options = {"preconditions": {"resourceVersion": revision, **({"uid": uid} if uid else {})}}
+        body = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": "p"}, "deleteOptions": options}
         return http.post(f"{path}/p/eviction", json=body)
 
     answer = evict()
@@ -171,6 +174,8 @@ def test_eviction_asks_the_budget(http: httpx.Client, namespace: str) -> None:
         "The disruption budget b needs 1 healthy pods and has 1 currently"
     )
     http.patch(f"{budgets}/b/status", json={"status": {"disruptionsAllowed": 1}}, headers=MERGE)
+    assert evict("another").status_code == 409
+    assert http.get(f"{path}/p").json()["metadata"]["resourceVersion"] == revision
     eventually(lambda: evict().status_code == 201)
     left = http.get(f"{budgets}/b").json()["status"]
     assert left["disruptionsAllowed"] == 0
