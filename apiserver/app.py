@@ -119,6 +119,8 @@ class ApiServer:
                 return
         except StatusError as error:
             answer = error_answer(error)
+        except RecursionError:
+            answer = error_answer(BadRequest("the object is nested too deeply: exceeded max depth"))
         except Exception:
             log.exception("%s %s failed", request.method, request.path)
             answer = error_answer(InternalError("Internal Server Error: the server met an unexpected condition"))

@@ -19,6 +19,8 @@ from apiserver.storage.store import is_gone
 from apiserver.types import AdmissionRequest, Object, Resource, User
 from common.api.time import now, parse_rfc3339, to_rfc3339
 
+MAX_GRACE = 100 * 365 * 24 * 3600
+"""Seconds. A pod may say more, and a time so far away cannot be written."""
 ORPHAN, FOREGROUND = "orphan", "foregroundDeletion"
 RETURNED = frozenset(
     {
@@ -122,7 +124,7 @@ def grace_period(resource: Resource, obj: Object, asked: int | None) -> int:
     period = asked if asked is not None else spec.get("terminationGracePeriodSeconds", 30)
     if not spec.get("nodeName") or status.get("phase") in ("Failed", "Succeeded"):
         return 0
-    return 1 if period < 0 else int(period)
+    return 1 if period < 0 else min(int(period), MAX_GRACE)
 
 
 def wanted_finalizers(present: list[str], policy: str | None) -> list[str]:

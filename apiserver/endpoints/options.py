@@ -5,6 +5,7 @@ https://kubernetes.io/docs/reference/kubernetes-api/common-parameters/common-par
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, cast
@@ -19,6 +20,9 @@ Validation = Literal["Ignore", "Warn", "Strict"]
 VALIDATIONS = ("Ignore", "Warn", "Strict")
 POLICIES = ("Background", "Foreground", "Orphan")
 MATCHES = ("Exact", "NotOlderThan")
+MAX_INT = (1 << 63) - 1
+MAX_DIGITS = 100
+_INTEGER = re.compile(r"[-+]?[0-9]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,10 +98,7 @@ def _decode_options(body: bytes, content_type: str) -> Object:
 def _options_of_query(request: Request) -> dict[str, Any]:
     raw: dict[str, Any] = {}
     if grace := request.param("gracePeriodSeconds"):
-        try:
-            raw["gracePeriodSeconds"] = int(grace)
-        except ValueError:
-            raise BadRequest(f'gracePeriodSeconds: invalid value "{grace}"') from None
+        raw["gracePeriodSeconds"] = parse_int(grace)
     if policy := request.param("propagationPolicy"):
         raw["propagationPolicy"] = policy
     if "orphanDependents" in request.query:
@@ -195,11 +196,7 @@ def _number(request: Request, name: str) -> int | None:
     text = request.param(name)
     if not text:
         return None
-    try:
-        number = int(text)
-    except ValueError:
-        raise BadRequest(f'strconv.ParseInt: parsing "{text}": invalid syntax') from None
-    return max(number, 0)
+    return max(parse_int(text), 0)
 
 
 def _checked(options: ListOptions) -> ListOptions:
@@ -228,12 +225,24 @@ def _checked(options: ListOptions) -> ListOptions:
     return options
 
 
+def parse_int(text: str) -> int:
+    """As strconv.ParseInt with 64 bits: Python's own takes more, and numbers that nothing behind it can hold."""
+    if not _INTEGER.fullmatch(text):
+        raise BadRequest(f'strconv.ParseInt: parsing "{text}": invalid syntax')
+    if len(text) > MAX_DIGITS or not -MAX_INT - 1 <= (number := int(text)) <= MAX_INT:
+        raise BadRequest(f'strconv.ParseInt: parsing "{text}": value out of range')
+    return number
+
+
 def parse_revision(text: str) -> int:
     """0 for unset."""
     if not text:
         return 0
+    problem = ""
     if not text.isascii() or not text.isdigit():
-        raise BadRequest(
-            f'resourceVersion: Invalid value: "{text}": strconv.ParseUint: parsing "{text}": invalid syntax'
-        )
+        problem = "invalid syntax"
+    elif len(text) > MAX_DIGITS or int(text) > MAX_INT:
+        problem = "value out of range"
+    if problem:
+        raise BadRequest(f'resourceVersion: Invalid value: "{text}": strconv.ParseUint: parsing "{text}": {problem}')
     return int(text)

@@ -47,4 +47,7 @@ def parse(path: str) -> ResourcePath | None:
     elif parts[0] == "namespaces" and len(parts) > 1 and group == "":
         namespace = parts[1]
     parts += [""] * (3 - len(parts))
-    return ResourcePath(group, version, namespace, parts[0], parts[1], parts[2], "/".join(parts[3:]), watch)
+    rest = "/".join(parts[3:])
+    if rest and path.endswith("/"):
+        rest += "/"  # to whom a request is passed on, it makes a difference
+    return ResourcePath(group, version, namespace, parts[0], parts[1], parts[2], rest, watch)

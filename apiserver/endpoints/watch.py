@@ -27,6 +27,8 @@ from common.api.status import Expired, FieldError, Timeout, field_forbidden, inv
 BOOKMARK_SECONDS = 60.0
 TIMEOUT_SECONDS = (1800, 3600)
 """A watch that names no timeout ends after a random time between these, as upstream's --min-request-timeout."""
+LONGEST_SECONDS = 10 * 365 * 24 * 3600
+"""What a timer can hold."""
 BATCH = 200
 """Initial objects that are sent in one piece."""
 INITIAL_EVENTS_END = "k8s.io/initial-events-end"
@@ -147,7 +149,7 @@ async def _stream(
     # The client is to see the headers though nothing has happened yet.
     await send({"type": "http.response.body", "body": b"", "more_body": True})
     loop = asyncio.get_running_loop()
-    seconds = options.timeout_seconds or random.uniform(*TIMEOUT_SECONDS)
+    seconds = min(options.timeout_seconds or random.uniform(*TIMEOUT_SECONDS), LONGEST_SECONDS)
     timers = {"end": loop.call_later(seconds, watcher.close)}
 
     def say() -> None:

@@ -31,8 +31,8 @@ def decode(token: str) -> Continuation:
         if raw["v"] != "meta.k8s.io/v1":
             raise ValueError("server does not recognize this encoded version")
         revision, start = int(raw["rv"]), str(raw["start"])
-        if revision <= 0 or not start or start.startswith("/") or "/.." in start or "../" in start:
+        if not 0 < revision < 1 << 63 or not start or start.startswith("/") or "/.." in start or "../" in start:
             raise ValueError("incorrect encoded start")
-    except (ValueError, KeyError, TypeError, binascii.Error) as error:
+    except (ValueError, KeyError, TypeError, OverflowError, binascii.Error) as error:
         raise BadRequest(f"continue key is not valid: {error}") from error
     return Continuation(revision, start)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from urllib.parse import quote, urlencode
 
+from apiserver.endpoints.options import parse_int
 from apiserver.endpoints.request import Answer, Request, Send
 from apiserver.subresources.containers import choose_container, pod_of, server_error
 from apiserver.subresources.context import Context
@@ -25,10 +26,7 @@ def kubelet_query(request: Request) -> str:
     for name, least in NUMBERS.items():
         if not (text := request.param(name)):
             continue
-        try:
-            number = int(text)
-        except ValueError:
-            raise BadRequest(f'strconv.ParseInt: parsing "{text}": invalid syntax') from None
+        number = parse_int(text)
         if number < least:
             detail = "must be greater than 0" if least else "must be greater than or equal to 0"
             errors.append(invalid_value(name, number, detail))

@@ -130,7 +130,7 @@ async def request(
             target.host, target.port, ssl=target.tls, server_hostname=target.host if target.tls else None, limit=CHUNK
         )
     try:
-        lines = [f"{method} {path} HTTP/1.1".encode("ascii"), b"host: " + target.authority.encode()]
+        lines = [f"{method} {path} HTTP/1.1".encode("latin-1"), b"host: " + target.authority.encode()]
         lines += [name + b": " + value for name, value in headers]
         if body is not None:
             lines.append(b"transfer-encoding: chunked")

@@ -348,3 +348,32 @@ def test_a_yaml_bomb_does_not_go_off(http: httpx.Client) -> None:
     answer = http.post(path, content="\n".join(lines), headers=headers)
     assert answer.status_code == 400
     assert "excessive aliasing" in answer.json()["message"]
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"resourceVersion": "9" * 5000},
+        {"resourceVersion": "9" * 19, "resourceVersionMatch": "Exact"},
+        {"limit": "9" * 30},
+        {"timeoutSeconds": "1_0"},
+        {"continue": "eyJ2IjoibWV0YS5rOHMuaW8vdjEiLCJydiI6MWUzMCwic3RhcnQiOiJhIn0"},
+    ],
+)
+def test_numbers_that_nothing_can_hold_are_bad_requests(http: httpx.Client, path: str, params: dict[str, str]) -> None:
+    answer = http.get(path, params=params)
+    assert (answer.status_code, answer.json()["reason"]) == (400, "BadRequest"), answer.text
+
+
+def test_a_watch_may_ask_for_any_time(http: httpx.Client, path: str) -> None:
+    assert http.post(path, json=config_map("a")).status_code == 201
+    params = {"watch": "1", "timeoutSeconds": str((1 << 63) - 1)}
+    with http.stream("GET", path, params=params) as answer:
+        assert b'"ADDED"' in next(answer.iter_bytes())
+
+
+def test_a_patch_of_a_thousand_levels_is_no_failure_of_the_server(http: httpx.Client, path: str) -> None:
+    assert http.post(path, json=config_map("a")).status_code == 201
+    deep = '{"a":' * 1000 + "1" + "}" * 1000
+    headers = {"content-type": "application/merge-patch+json"}
+    assert http.patch(f"{path}/a", content=deep, headers=headers).status_code == 400

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from apiserver.endpoints import metadata
 from apiserver.endpoints.conversion import conversion_of
 from apiserver.endpoints.delete import grace_period, mark_deleted, wanted_finalizers
-from apiserver.endpoints.options import DeleteOptions, parse_delete_options, parse_revision
+from apiserver.endpoints.options import DeleteOptions, parse_delete_options, parse_int, parse_revision
 from apiserver.endpoints.paths import ResourcePath, parse
 from apiserver.endpoints.request import Target, warning_header
 from apiserver.endpoints.scale import scale_of, with_scale
@@ -53,6 +53,8 @@ DEPLOYMENTS = Resource(
             ResourcePath("apps", "v1", "a", "deployments", "b", "scale"),
         ),
         ("/api/v1/nodes/n/proxy/a/b", ResourcePath("", "v1", "", "nodes", "n", "proxy", "a/b")),
+        ("/api/v1/nodes/n/proxy/a/b/", ResourcePath("", "v1", "", "nodes", "n", "proxy", "a/b/")),
+        ("/api/v1/nodes/n/proxy/", ResourcePath("", "v1", "", "nodes", "n", "proxy")),
         ("/api/v1/watch/namespaces/a/pods/b", ResourcePath("", "v1", "a", "pods", "b", watch=True)),
         ("/api", None),
         ("/apis/apps", None),
@@ -171,6 +173,22 @@ def test_revisions() -> None:
     for bad in ("x", "-1", "1.0", "²"):
         with pytest.raises(BadRequest):
             parse_revision(bad)
+
+
+@pytest.mark.parametrize("text", ["", "x", "1_0", " 1", "\u0661", "9" * 19, "9" * 5000])
+def test_numbers_are_those_of_go(text: str) -> None:
+    with pytest.raises(BadRequest, match=r"invalid syntax|value out of range"):
+        parse_int(text)
+    if text:
+        with pytest.raises(BadRequest, match=r"invalid syntax|value out of range"):
+            parse_revision(text)
+
+
+def test_a_pod_that_asks_for_a_million_years_can_be_deleted() -> None:
+    pod: Object = {"metadata": {}, "spec": {"nodeName": "n", "terminationGracePeriodSeconds": 1 << 50}}
+    mark_deleted(PODS, pod, parse_delete_options({}))
+    mark_deleted(PODS, pod, parse_delete_options({"gracePeriodSeconds": 5}))
+    assert pod["metadata"]["deletionGracePeriodSeconds"] == 5
 
 
 def test_what_clients_cannot_change_is_carried_over() -> None:
