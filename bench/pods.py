@@ -51,7 +51,9 @@ def measure(count: int, image: str, kubeconfig: Path) -> str:
         manifest = json.dumps({"apiVersion": "v1", "kind": "List", "items": [_pod(i, image) for i in range(count)]})
         created = _create(kubectl, manifest)
         _wait(lambda: len(watch.running) >= count, started)
-        span = max(watch.running.values(), default=started) - started
+        if not watch.running:
+            return f"none of {count} pods was seen running within {LIMIT_SECONDS} s"
+        span = max(watch.running.values()) - started
         delays = sorted(at - created[name] for name, at in watch.running.items())
         line = f"{len(watch.running)} of {count} pods running in {span:.2f} s ({len(watch.running) / span:.1f} pods/s)"
         line += f", each after p50 {delays[len(delays) // 2]:.2f} s, max {delays[-1]:.2f} s"
