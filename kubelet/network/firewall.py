@@ -2,12 +2,16 @@
 
 Docker sets the policy of FORWARD to DROP, so traffic of the cluster is accepted in a chain of ours; a pod's traffic to
 an address outside the cluster is masqueraded, and pod-to-pod traffic never is. Only chains of ours are written
-(``iptables-restore --noflush``), and the jumps to them are inserted when they are missing: rules of others stay.
+(``iptables-restore --noflush``), and the jumps to them are inserted when they are missing: rules of others stay. Ours
+come before Docker's and after the proxy's, whichever process came first: the proxy refuses what a Service without
+endpoints is sent, which would otherwise be accepted here and lost.
 """
 
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 FORWARD_CHAIN = "COX-FORWARD"
@@ -17,6 +21,7 @@ SYSCTLS = {
     "net/bridge/bridge-nf-call-iptables": "1",
     "net/bridge/bridge-nf-call-ip6tables": "1",
 }
+_PROXY_JUMP = "-j KUBE-"
 _TIMEOUT = 30
 
 
@@ -64,16 +69,39 @@ def set_sysctls() -> list[str]:
     return refused
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a jump has to be inserted, and the number of one that is too early and to be removed then."""
+
+    insert: int
+    remove: int | None = None
+
+
+def place_of_jump(rules: Sequence[str], target: str) -> Place | None:
+    """From the rules of a chain as ``iptables -S`` lists them. None: the jump is where it should be."""
+    after = max((number for number, rule in enumerate(rules, 1) if _PROXY_JUMP in rule), default=0)
+    present = next((number for number, rule in enumerate(rules, 1) if rule.endswith(f"-j {target}")), None)
+    if present is not None and present > after:
+        return None
+    return Place(after + 1, present)
+
+
 def _ensure_jump(table: str, chain: str, target: str) -> None:
-    check = ("iptables", "-w", "10", "-t", table, "-C", chain, "-j", target)
-    if _result(check).returncode != 0:
-        _run("iptables", "-w", "10", "-t", table, "-I", chain, "1", "-j", target)
+    command = ("iptables", "-w", "10", "-t", table)
+    rules = [line for line in _run(*command, "-S", chain).splitlines() if line.startswith("-A ")]
+    place = place_of_jump(rules, target)
+    if place is None:
+        return
+    _run(*command, "-I", chain, str(place.insert), "-j", target)
+    if place.remove is not None:
+        _run(*command, "-D", chain, str(place.remove))
 
 
-def _run(*command: str, stdin: str | None = None) -> None:
+def _run(*command: str, stdin: str | None = None) -> str:
     result = _result(command, stdin)
     if result.returncode != 0:
         raise FirewallError(f"{' '.join(command)}: {result.stderr.strip()}")
+    return result.stdout
 
 
 def _result(command: tuple[str, ...], stdin: str | None = None) -> subprocess.CompletedProcess[str]:

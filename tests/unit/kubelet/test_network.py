@@ -155,3 +155,22 @@ async def test_a_full_disk_does_not_keep_the_network_from_starting(tmp_path: Pat
     await asyncio.wait({task}, timeout=0.1)
     assert ready.is_set() and not task.done()
     task.cancel()
+
+
+PROXY, OURS, DOCKER = "-j KUBE-SERVICES", "-j COX-FORWARD", "-j DOCKER-USER"
+
+
+@pytest.mark.parametrize(
+    ("rules", "place"),
+    [
+        ([], firewall.Place(1)),
+        ([DOCKER], firewall.Place(1)),
+        ([PROXY, "-j KUBE-FORWARD", DOCKER], firewall.Place(3)),
+        ([PROXY, OURS, DOCKER], None),
+        ([OURS, DOCKER], None),
+        ([OURS, PROXY, DOCKER], firewall.Place(3, 1)),
+    ],
+)
+def test_the_proxy_refuses_before_pods_are_let_through(rules: list[str], place: firewall.Place | None) -> None:
+    """Whoever came first: a pod that calls a Service without endpoints must be told so, not wait for an answer."""
+    assert firewall.place_of_jump([f"-A FORWARD {rule}" for rule in rules], "COX-FORWARD") == place
