@@ -34,6 +34,9 @@ log = logging.getLogger("kubelet.server")
 STREAM_BUFFER = 64 * 1024
 MAX_STREAMS = 512
 CHUNK = 32 * 1024
+IDLE_SECONDS = 4 * 3600.0
+"""A connection on which nothing moves ends (upstream: streamingConnectionIdleTimeout): a client that died while the
+process took no input is not seen otherwise, since nothing is read from it. kubectl pings every few seconds."""
 
 
 class Pipe(Protocol):
@@ -127,8 +130,10 @@ class SpdyStream:
 class SpdyConnection:
     """``run`` reads until the connection ends; the streams that the client opens come out of ``accept``."""
 
-    def __init__(self, pipe: Pipe) -> None:
+    def __init__(self, pipe: Pipe, idle_seconds: float = IDLE_SECONDS) -> None:
         self._pipe = pipe
+        self._idle_seconds = idle_seconds
+        self._moved = asyncio.get_running_loop().time()
         self._encoder, self._decoder = Encoder(), Decoder()
         self._streams: dict[int, SpdyStream] = {}
         self._opened: asyncio.Queue[SpdyStream | None] = asyncio.Queue(MAX_STREAMS + 1)
@@ -136,21 +141,34 @@ class SpdyConnection:
         self._going_away = False
 
     async def run(self) -> None:
-        """Until the client is gone, or sends what is not SPDY."""
+        """Until the client is gone, is idle for too long, or sends what is not SPDY."""
+        loop = asyncio.get_running_loop()
+        reading = asyncio.create_task(self._read(), name="SPDY frames")
         try:
-            while not self._over and (data := await self._pipe.read()):
-                for frame in self._decoder.feed(data):
-                    await self._handle(frame)
+            while not reading.done() and (left := self._moved + self._idle_seconds - loop.time()) > 0:
+                await asyncio.wait({reading}, timeout=left)
+            if reading.done():
+                reading.result()
+            else:
+                log.info("SPDY connection ends: idle for %d s", self._idle_seconds)
         except SpdyError as error:
             log.info("SPDY connection ends: %s", error)
             self._pipe.write(self._encoder.encode(GoAway(self._last_stream_id, GOAWAY_PROTOCOL_ERROR)))
         except ConnectionError:
             pass
         finally:
+            reading.cancel()
+            await asyncio.gather(reading, return_exceptions=True)
             for stream in self._streams.values():
                 stream.end()
             self._streams.clear()
             self._opened.put_nowait(None)
+
+    async def _read(self) -> None:
+        while not self._over and (data := await self._pipe.read()):
+            for frame in self._decoder.feed(data):
+                self._moved = asyncio.get_running_loop().time()
+                await self._handle(frame)
 
     async def accept(self) -> SpdyStream | None:
         """The next stream of the client, already replied to; None when the connection is at its end."""
@@ -160,6 +178,7 @@ class SpdyConnection:
         # Encoded and written in one go: the order of header blocks is that of the wire.
         self._pipe.write(self._encoder.encode(frame))
         await self._pipe.drain()
+        self._moved = asyncio.get_running_loop().time()
 
     def forget_ended(self, stream: SpdyStream) -> None:
         if stream.closed:

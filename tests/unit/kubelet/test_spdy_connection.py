@@ -156,6 +156,16 @@ async def test_goodbye_ends_the_connection_after_its_streams(
     assert RstStream(3, 1) in peer.got
 
 
+async def test_a_client_that_does_nothing_is_let_go_even_when_it_is_not_listened_to(peer: Peer) -> None:
+    connection = SpdyConnection(peer, idle_seconds=0.2)
+    reading = asyncio.create_task(connection.run())
+    stream = await opened(peer, connection)
+    peer.send(Data(1, bytes(STREAM_BUFFER)), Data(1, b"held back"))
+    await asyncio.wait_for(reading, LIMIT)
+    assert len(await stream.read()) == STREAM_BUFFER
+    assert await asyncio.wait_for(stream.read(), LIMIT) == b""
+
+
 @pytest.mark.parametrize("ids", [(2,), (3, 3), (3, 1)])
 async def test_ids_that_a_client_may_not_use(
     peer: Peer, connection: SpdyConnection, reading: asyncio.Task[None], ids: tuple[int, ...]
