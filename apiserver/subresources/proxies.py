@@ -5,6 +5,7 @@ https://kubernetes.io/docs/tasks/access-application-cluster/access-cluster-servi
 
 from __future__ import annotations
 
+import ipaddress
 import random
 import ssl
 from dataclasses import dataclass
@@ -53,10 +54,22 @@ def _unverified_tls(scheme: str) -> ssl.SSLContext | None:
     return context
 
 
+def check_address(address: str) -> None:
+    """Who may write an address into an object must not reach what listens for this machine alone, or its neighbours'
+    metadata services (upstream: proxyutil.IsProxyableIP). Raises BadRequest."""
+    try:
+        ip = ipaddress.ip_address(address)
+    except ValueError:
+        return  # a node's host name
+    if ip.is_loopback or ip.is_link_local or ip.is_multicast or ip.is_unspecified or str(ip) == "255.255.255.255":
+        raise BadRequest("address not allowed")
+
+
 async def node(context: Context, connection: Connection, request: Request, send: Send) -> None:
     wanted = parse_name(connection.name, "node")
     target = await context.kubelet.target(wanted.name)
     if wanted.port and wanted.port != str(target.port):
+        check_address(target.host)
         target = Target(target.host, _number(wanted.port, "node"), _unverified_tls(wanted.scheme))
     await proxy(target, _path(connection, request), request, send)
 
@@ -67,6 +80,7 @@ async def pod(context: Context, connection: Connection, request: Request, send: 
     address = (found.get("status") or {}).get("podIP")
     if not address:
         raise BadRequest("address not allowed")
+    check_address(address)
     port = wanted.port or str(_first_port(found))
     await proxy(
         Target(address, _number(port, "pod"), _unverified_tls(wanted.scheme)), _path(connection, request), request, send
@@ -92,12 +106,23 @@ async def service(context: Context, connection: Connection, request: Request, se
         for endpoint in s.get("endpoints") or ()
         if (endpoint.get("conditions") or {}).get("ready") is not False
         for address in endpoint.get("addresses") or ()
+        if _of_pod(context, connection.namespace, endpoint.get("targetRef") or {}, address)
     ]
     if not endpoints:
         raise ServiceUnavailable(f'no endpoints available for service "{wanted.name}"')
     host, port = random.choice(endpoints)
+    check_address(host)
     target = Target(host, port, _unverified_tls(wanted.scheme))
     await proxy(target, _path(connection, request), request, send)
+
+
+def _of_pod(context: Context, namespace: str, ref: Object, address: str) -> bool:
+    """Whether an endpoint is a pod of the namespace with that address. Who may write slices could else lead the server
+    anywhere (upstream: isValidAddress of the service storage)."""
+    if ref.get("kind") != "Pod" or ref.get("namespace") != namespace:
+        return False
+    found = context.store("", "pods").cached(namespace, ref.get("name", ""))
+    return found is not None and any(ip.get("ip") == address for ip in (found.get("status") or {}).get("podIPs") or ())
 
 
 def _port_name(found: Object, wanted: ProxyName) -> str:

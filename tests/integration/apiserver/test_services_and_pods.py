@@ -199,3 +199,21 @@ def test_ephemeral_containers_are_added_only(http: httpx.Client, kubectl: Kubect
     answer = http.put(f"{path}/ephemeralcontainers", json=current)
     assert answer.status_code == 422
     assert "may not be removed" in answer.json()["message"]
+
+
+def test_a_service_is_proxied_to_its_pods_only(http: httpx.Client, namespace: str) -> None:
+    base = f"/api/v1/namespaces/{namespace}"
+    assert http.post(f"{base}/pods", json=pod("p", nodeName="n1")).status_code == 201
+    addresses = {"phase": "Running", "podIP": "127.0.0.1", "podIPs": [{"ip": "127.0.0.1"}]}
+    assert http.patch(f"{base}/pods/p/status", json={"status": addresses}, headers=MERGE).status_code == 200
+    assert http.get(f"{base}/pods/p:80/proxy/").json()["message"] == "address not allowed"
+    service = {"kind": "Service", "metadata": {"name": "s"}, "spec": {"ports": [{"port": 80}]}}
+    assert http.post(f"{base}/services", json=service).status_code == 201
+    target = {"kind": "Pod", "name": "p", "namespace": namespace}
+    endpoint = {"addresses": ["10.1.2.3"], "targetRef": target}
+    slices = f"/apis/discovery.k8s.io/v1/namespaces/{namespace}/endpointslices"
+    labels = {"kubernetes.io/service-name": "s"}
+    body = {"metadata": {"name": "s", "labels": labels}, "addressType": "IPv4", "endpoints": [endpoint]}
+    assert http.post(slices, json={**body, "ports": [{"port": 80}]}).status_code == 201
+    answer = http.get(f"{base}/services/s/proxy/")
+    assert (answer.status_code, answer.json()["message"]) == (503, 'no endpoints available for service "s"')

@@ -15,7 +15,7 @@ from apiserver.subresources.eviction import covers, needs_no_budget, spared, tak
 from apiserver.subresources.kubelet import kubelet_address
 from apiserver.subresources.log import kubelet_query
 from apiserver.subresources.parts import check_approval, check_ephemeral
-from apiserver.subresources.proxies import ProxyName, parse_name
+from apiserver.subresources.proxies import ProxyName, check_address, parse_name
 from apiserver.subresources.reviews import attributes_of
 from apiserver.subresources.streams import stream_query
 from apiserver.subresources.token import validate
@@ -249,3 +249,10 @@ def test_the_table_names_verbs_for_discovery() -> None:
     assert HANDLERS["", "pods", "ephemeralcontainers"].verbs == ("get", "patch", "update")
     assert HANDLERS["", "nodes", "proxy"].verbs == ("create", "delete", "get", "patch", "update")
     assert HANDLERS["", "pods", "log"].verb("POST") is None
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "::1", "169.254.169.254", "0.0.0.0", "224.0.0.1", "255.255.255.255"])
+def test_addresses_that_are_not_proxied_to(address: str) -> None:
+    with pytest.raises(BadRequest, match="address not allowed"):
+        check_address(address)
+    check_address("10.244.1.5")
