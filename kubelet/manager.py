@@ -217,7 +217,8 @@ class PodManager:
         """A pod that this node has accepted before (it has a status of it) is not judged again."""
         if (pod.status is not None and pod.status.startTime is not None) or meta_of(pod).deletionTimestamp is not None:
             return None
-        others = [worker.pod for worker in self._workers.values() if not is_terminal(worker.pod)]
+        present = (worker for worker in self._workers.values() if not worker.gone)
+        others = [worker.pod for worker in present if not is_terminal(worker.pod)]
         return admit(pod, others, self._node(), self._config)
 
     def _updated(self, old: Pod, new: Pod) -> None:

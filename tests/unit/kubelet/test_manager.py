@@ -1,0 +1,62 @@
+"""Which pods the manager takes, while Docker says nothing."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from lightkube.resources.core_v1 import Pod
+
+from kubelet.manager import PodManager
+from kubelet.types import KubeletConfig, RuntimeUnavailable
+
+
+class AwayRuntime:
+    async def list_containers(self, pod_uid: str | None = None) -> Any:
+        raise RuntimeUnavailable("cannot connect to the Docker daemon")
+
+
+def pod(name: str, cpu: str) -> Pod:
+    container = {"name": "app", "image": "i", "resources": {"requests": {"cpu": cpu}}}
+    return Pod.from_dict(
+        {"metadata": {"name": name, "namespace": "default", "uid": name}, "spec": {"containers": [container]}}
+    )
+
+
+@pytest.fixture
+async def manager(tmp_path: Any) -> AsyncIterator[PodManager]:
+    nothing: Any = SimpleNamespace(event=lambda *_, **__: None)
+    store = SimpleNamespace(by_index=lambda *_: [], get=lambda _: None)
+    informers: Any = SimpleNamespace(
+        informer=lambda *_, **__: SimpleNamespace(add_handler=lambda *_: None, store=store)
+    )
+    runtime: Any = AwayRuntime()
+    config = KubeletConfig("n1", ("192.0.2.1",), root_dir=str(tmp_path), capacity={"cpu": 1000})
+    made = PodManager(
+        config,
+        nothing,
+        runtime=runtime,
+        network=nothing,
+        volumes=nothing,
+        objects=nothing,
+        recorder=nothing,
+        informers=informers,
+    )
+    yield made
+    for task in made._tasks.values():
+        task.cancel()
+    await asyncio.gather(*made._tasks.values(), return_exceptions=True)
+    await made._handlers.close()
+
+
+async def test_a_pod_that_the_api_server_has_forgotten_leaves_room_for_its_successor(manager: PodManager) -> None:
+    """The scheduler has counted its room as free since it was deleted: a refusal would fail the next pod for good."""
+    first, second = pod("first", "1"), pod("second", "1")
+    manager._added(first)
+    rejection = manager._reject(second)
+    assert rejection is not None and rejection[0] == "OutOfcpu"
+    manager._deleted(first)
+    assert manager._reject(second) is None
