@@ -44,6 +44,8 @@ from kubelet.volumes.subpath import resolve
 log = logging.getLogger("kubelet")
 
 RELIST_SECONDS = 60.0
+WORKER_RETRY_SECONDS = 5.0
+"""A worker that failed is replaced after so long: what made it fail may last."""
 
 
 class PodManager:
@@ -243,6 +245,9 @@ class PodManager:
             return
         if task.exception() is not None:
             log.error("pod %s: its worker failed", worker.identity, exc_info=task.exception())
-        current = self._pods.store.get(key_of(worker.pod))
-        if task.exception() is not None and current is not None and identity_of(current).uid == uid:
+            asyncio.get_running_loop().call_later(WORKER_RETRY_SECONDS, self._replace_worker, key_of(worker.pod), uid)
+
+    def _replace_worker(self, key: str, uid: str) -> None:
+        current = self._pods.store.get(key)
+        if current is not None and identity_of(current).uid == uid:
             self._added(clone(current))

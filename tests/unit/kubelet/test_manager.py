@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from lightkube.resources.core_v1 import Pod
 
-from kubelet.manager import PodManager
+from kubelet.manager import WORKER_RETRY_SECONDS, PodManager
+from kubelet.pods.worker import PodWorker
 from kubelet.types import KubeletConfig, RuntimeUnavailable
 
 
@@ -60,3 +61,28 @@ async def test_a_pod_that_the_api_server_has_forgotten_leaves_room_for_its_succe
     assert rejection is not None and rejection[0] == "OutOfcpu"
     manager._deleted(first)
     assert manager._reject(second) is None
+
+
+async def test_a_worker_that_fails_is_replaced_without_haste(
+    manager: PodManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    starts, delays = list[str](), list[float]()
+
+    async def fail(worker: PodWorker) -> None:
+        starts.append(worker.identity.name)
+        raise ValueError("a fault in the worker")
+
+    def later(delay: float, again: Callable[..., None], *args: Any) -> None:
+        delays.append(delay)
+        if len(delays) == 1:
+            again(*args)
+
+    monkeypatch.setattr(PodWorker, "run", fail)
+    monkeypatch.setattr(asyncio.get_running_loop(), "call_later", later)
+    first = pod("first", "1")
+    manager._pods.store.get = lambda _: first  # type: ignore[method-assign]
+    manager._added(first)
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert starts == ["first", "first"]
+    assert delays == [WORKER_RETRY_SECONDS] * 2
