@@ -111,6 +111,7 @@ class StatusWriter:
         patch = status_patch(self._identity, self._known, wanted)
         if patch is None:
             return
+        seen_before = self._revision
         try:
             name, namespace = self._identity.name, self._identity.namespace
             written = await self._client.patch(Pod, name, patch, namespace, subresource="status")
@@ -128,8 +129,10 @@ class StatusWriter:
             await self._retry_later(error)
         else:
             self._delay = FIRST_DELAY
-            if revision_of(written) >= self._revision:
-                self._known, self._revision = wanted, revision_of(written)
+            revision = revision_of(written)
+            # Lower than what was seen before the request: etcd was restored from a backup, and all counts anew.
+            if revision >= self._revision or revision < seen_before:
+                self._known, self._revision = wanted, revision
 
     async def _conflicted(self, error: Conflict) -> None:
         """Another pod has taken the name, or others write so much that the server gave up: only a look tells."""

@@ -129,3 +129,14 @@ async def test_a_fault_does_not_silence_the_writer() -> None:
     await asyncio.wait_for(made.writer.flushed(), 5)
     assert len(made.api.patches) == 2
     task.cancel()
+
+
+async def test_it_follows_an_api_server_whose_etcd_was_set_back(written: Written) -> None:
+    await asyncio.wait_for(written.writer.flushed(), 5)
+    written.writer.seen(pod(1000, status("True")))
+    written.api.revision = 500
+    written.writer.set(status("False"))
+    await asyncio.wait_for(written.writer.flushed(), 5)
+    written.writer.set(status("True"))
+    await asyncio.wait_for(written.writer.flushed(), 5)
+    assert [patch["status"]["conditions"][0]["status"] for patch in written.api.patches] == ["True", "False", "True"]
