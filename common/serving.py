@@ -29,6 +29,8 @@ RELOAD_SECONDS = 30
 KEEP_ALIVE_SECONDS = 180
 """Longer than the idle time of upstream's clients (90 s), so that the server does not close under a request."""
 BACKLOG = 1024
+MAX_HEAD = 1024 * 1024
+"""Bytes of a request's line and headers (Go's default): whoever sends more, known or not, is cut off."""
 
 
 @dataclass(frozen=True)
@@ -76,8 +78,37 @@ def peer_identity(ssl_object: ssl.SSLObject | None) -> PeerIdentity | None:
     return PeerIdentity(name, tuple(value for key, value in pairs if key == "organizationName"))
 
 
+TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+
+
 class CoxProtocol(HttpToolsProtocol):
-    """uvicorn's protocol, which learns the client certificate once for each connection."""
+    """uvicorn's protocol, which learns the client certificate once for each connection and bounds a request's head."""
+
+    _head: int | None = 0
+    """Bytes that have come of a head that is not complete; None in a body."""
+
+    def data_received(self, data: bytes) -> None:
+        if not self.refuses(data):
+            super().data_received(data)
+
+    def refuses(self, data: bytes) -> bool:
+        """Whether a head has grown too large with this; the connection ends then."""
+        if self._head is None:
+            return False
+        self._head += len(data)
+        if self._head <= MAX_HEAD:
+            return False
+        self.transport.write(TOO_LARGE)
+        self.transport.close()
+        return True
+
+    def on_headers_complete(self) -> None:
+        self._head = None
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        self._head = 0
+        super().on_message_complete()
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)

@@ -114,6 +114,8 @@ class TunnelProtocol(CoxProtocol):
         if self.tunnel is not None:
             self.tunnel.feed(data)
             return
+        if self.refuses(data):
+            return
         self._unset_keepalive_if_required()
         try:
             self.parser.feed_data(data)

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import socket
+import ssl
 from collections.abc import Callable
 from typing import Any
 
 import httpx
 import pytest
+
+from tests.integration.conftest import ApiServer
 
 
 def config_map(name: str, **more: Any) -> dict[str, Any]:
@@ -377,3 +381,21 @@ def test_a_patch_of_a_thousand_levels_is_no_failure_of_the_server(http: httpx.Cl
     deep = '{"a":' * 1000 + "1" + "}" * 1000
     headers = {"content-type": "application/merge-patch+json"}
     assert http.patch(f"{path}/a", content=deep, headers=headers).status_code == 400
+
+
+def test_an_endless_head_is_cut_off(apiserver: ApiServer) -> None:
+    context = ssl.create_default_context(cafile=str(apiserver.pki / "ca.crt"))
+    address = (httpx.URL(apiserver.url).host, httpx.URL(apiserver.url).port or 443)
+    plain = socket.create_connection(address, timeout=20)
+    with context.wrap_socket(plain, server_hostname=address[0]) as tls:
+        tls.sendall(b"GET /healthz HTTP/1.1\r\nhost: a\r\nx: ")
+        for _ in range(65):
+            tls.sendall(b"x" * 16384)
+        assert tls.recv(1000).startswith(b"HTTP/1.1 431 ")
+        assert tls.recv(1000) == b""
+
+
+def test_large_bodies_and_many_requests_on_one_connection_are_not(http: httpx.Client, path: str) -> None:
+    for name in ("a", "b", "c"):
+        large = {**config_map(name), "data": {"a": "x" * 900_000}}
+        assert http.post(path, json=large).status_code == 201
