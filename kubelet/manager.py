@@ -89,6 +89,7 @@ class PodManager:
             recorder=recorder,
             handlers=self._handlers,
             services=lambda namespace: self._services.store.by_index("namespace", namespace),
+            services_read=self._services.wait_synced,
             resolve_sub_path=resolve,
             restarts=Backoff(),
             starts=asyncio.Semaphore(config.max_parallel_pod_starts),

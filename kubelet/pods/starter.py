@@ -44,6 +44,7 @@ from kubelet.types import (
 
 T = TypeVar("T")
 POST_START_LIMIT = 600.0
+SERVICES_LIMIT = 5.0
 RETRY = timedelta(seconds=10)
 
 
@@ -187,6 +188,7 @@ class Starter:
         self, pod: Pod, container: Container, image: ImageStatus, attempt: int, prepared: Prepared
     ) -> Inputs:
         tools, spec, namespace = self._tools, spec_of(pod), identity_of(pod).namespace
+        await self._wait_for_services()
         facts = PodFacts(prepared.pod_ips, tools.config.node_ips, tools.config.capacity)
         services = service_variables(
             [*tools.services(namespace), *tools.services("default")], namespace, spec.enableServiceLinks is not False
@@ -194,6 +196,15 @@ class Starter:
         env = make_environment(pod, container, facts, await self._references(container, namespace), services)
         files = await asyncio.to_thread(self._files, pod, container, attempt, prepared)
         return Inputs(image, attempt, env, prepared.volumes, files, tools.resolve_sub_path)
+
+    async def _wait_for_services(self) -> None:
+        """Without them the container would never learn where the API server is. Raises ConfigError."""
+        try:
+            async with asyncio.timeout(SERVICES_LIMIT):
+                await self._tools.services_read()
+        except TimeoutError:
+            text = "services have not yet been read at least once, cannot construct envvars"
+            raise ConfigError(text) from None
 
     def _files(self, pod: Pod, container: Container, attempt: int, prepared: Prepared) -> PodFiles:
         shared = self._directory.prepare(pod, prepared.pod_ips, self._tools.config)

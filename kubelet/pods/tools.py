@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -30,6 +30,8 @@ class Tools:
     handlers: Handlers
     services: Callable[[str], Iterable[Service]]
     """The services of a namespace, as far as they are known."""
+    services_read: Callable[[], Awaitable[object]]
+    """Waits until the services have been read once."""
     resolve_sub_path: Callable[[str, str], str]
     restarts: Backoff
     starts: asyncio.Semaphore

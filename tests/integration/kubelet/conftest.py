@@ -18,7 +18,7 @@ from typing import Any
 import docker
 import pytest
 from lightkube.models.core_v1 import ContainerStatus
-from lightkube.resources.core_v1 import ConfigMap, Pod, Secret
+from lightkube.resources.core_v1 import ConfigMap, Pod, Secret, Service
 
 from common.api.status import NotFound
 from kubelet.images import ImageManager
@@ -142,6 +142,8 @@ class Node:
         self.runtime = DockerRuntime(self.name)
         self.client, self.network, self.volumes = FakeClient(), FakeNetwork(), FakeVolumes()
         self.objects, self.recorder = FakeObjects(), FakeRecorder()
+        self.services, self.services_read = list[Service](), asyncio.Event()
+        self.services_read.set()
         self.config = KubeletConfig(
             node_name=self.name,
             node_ips=("192.0.2.1",),
@@ -166,7 +168,8 @@ class Node:
             images=images,
             recorder=self.recorder,
             handlers=self.handlers,
-            services=lambda namespace: [],
+            services=lambda namespace: self.services if self.services_read.is_set() else [],
+            services_read=self.services_read.wait,
             resolve_sub_path=resolve,
             restarts=Backoff(),
             starts=asyncio.Semaphore(8),

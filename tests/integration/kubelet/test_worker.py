@@ -8,7 +8,7 @@ from pathlib import Path
 
 import docker
 import pytest
-from lightkube.resources.core_v1 import ConfigMap, Pod, Secret
+from lightkube.resources.core_v1 import ConfigMap, Pod, Secret, Service
 
 from kubelet.pods.worker import PodWorker
 from kubelet.types import RuntimeUnavailable
@@ -335,3 +335,20 @@ async def test_a_sandbox_without_network_gets_it_before_a_container_starts(node:
     await running(worker)
     assert worker.status is not None and worker.status.podIP == "10.99.0.2"
     assert worker.observed.sandbox is not None and worker.observed.sandbox.attempt == 0, "the sandbox is the same"
+
+
+async def test_no_container_starts_before_the_services_are_known(node: Node) -> None:
+    """A kubelet that has just started would leave the API server's address out of the environment."""
+    ports = [{"name": "https", "port": 443}]
+    metadata = {"name": "kubernetes", "namespace": "default"}
+    node.services.append(Service.from_dict({"metadata": metadata, "spec": {"clusterIP": "10.96.0.1", "ports": ports}}))
+    node.services_read.clear()
+    worker = node.run(node.pod(command="echo $KUBERNETES_SERVICE_HOST; sleep 60"))
+    await eventually(lambda: worker.observed.sandbox is not None or worker.status is not None)
+    asyncio.get_running_loop().call_later(1, node.services_read.set)
+    await running(worker)
+
+    async def printed() -> bool:
+        return await logs(node, worker) == "10.96.0.1\n"
+
+    await eventually(printed, 5)

@@ -32,7 +32,7 @@ async def manager(tmp_path: Any) -> AsyncIterator[PodManager]:
     nothing: Any = SimpleNamespace(event=lambda *_, **__: None)
     store = SimpleNamespace(by_index=lambda *_: [], get=lambda _: None)
     informers: Any = SimpleNamespace(
-        informer=lambda *_, **__: SimpleNamespace(add_handler=lambda *_: None, store=store)
+        informer=lambda *_, **__: SimpleNamespace(add_handler=lambda *_: None, store=store, wait_synced=None)
     )
     runtime: Any = AwayRuntime()
     config = KubeletConfig("n1", ("192.0.2.1",), root_dir=str(tmp_path), capacity={"cpu": 1000})
