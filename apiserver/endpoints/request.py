@@ -18,6 +18,7 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 MAX_BODY = 3 * 1024 * 1024
 """Upstream's limit of a request body."""
+MAX_WARNING, MAX_WARNINGS = 256, 100
 JSON = b"application/json"
 
 
@@ -126,7 +127,8 @@ def error_answer(error: StatusError) -> Answer:
 
 
 def warning_header(text: str) -> tuple[bytes, bytes]:
-    """RFC 7234 section 5.5, code 299."""
+    """RFC 7234 section 5.5, code 299. Cut as upstream cuts them: a header of megabytes is an answer nobody can read."""
+    text = text[:MAX_WARNING]
     printable = "".join(c if c.isprintable() else " " for c in text)
     quoted = printable.replace("\\", "\\\\").replace('"', '\\"')
     return b"warning", f'299 - "{quoted}"'.encode()
@@ -139,7 +141,6 @@ async def send_answer(send: Send, answer: Answer, warnings: Sequence[str] = (), 
         (b"cache-control", b"no-cache, private"),
         *answer.headers,
     ]
-    for text in dict.fromkeys(warnings):
-        headers.append(warning_header(text))
+    headers += map(warning_header, list(dict.fromkeys(warnings))[:MAX_WARNINGS])
     await send({"type": "http.response.start", "status": answer.status, "headers": headers})
     await send({"type": "http.response.body", "body": answer.body if body else b"", "more_body": False})

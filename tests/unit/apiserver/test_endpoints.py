@@ -278,5 +278,9 @@ def test_an_event_survives_the_newer_version() -> None:
     assert conversion.to_stored(shown) == stored
 
 
+def test_a_long_warning_is_cut() -> None:
+    assert len(warning_header("x" * 5000)[1]) < 300
+
+
 def test_warnings_are_quoted() -> None:
     assert warning_header('a "b"\n') == (b"warning", b'299 - "a \\"b\\" "')
