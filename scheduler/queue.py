@@ -37,6 +37,8 @@ class QueuedPod:
     """The events that may help it; set while it waits as unschedulable."""
     since: float = 0.0
     backoff_until: float = 0.0
+    changed: bool = False
+    """Whether the pod itself has changed since it was taken."""
     seen: int = 0
     """How many events the queue had seen when this pod was taken."""
 
@@ -86,6 +88,7 @@ class SchedulingQueue:
         changed = queued.pod.spec != pod.spec or queued.pod.labels != pod.labels
         queued.pod = pod
         if pod.key in self._in_flight:
+            queued.changed |= changed
             return
         if pod.key in self._gated or (changed and pod.key in self._unschedulable):
             self._gated.discard(pod.key)
@@ -139,7 +142,7 @@ class SchedulingQueue:
         happened = self._history[max(queued.seen - self._history_start, 0) :]
         self._trim()
         self._unschedulable[key] = None
-        if any(event in queued.wanted for event in happened):
+        if queued.changed or any(event in queued.wanted for event in happened):
             self._retry((key,))
 
     def failed(self, queued: QueuedPod) -> None:
@@ -181,6 +184,7 @@ class SchedulingQueue:
             del self._active[entry.key]
             queued = self._pods[entry.key]
             queued.attempts += 1
+            queued.changed = False
             queued.seen = self._history_start + len(self._history)
             self._in_flight.add(entry.key)
             return queued

@@ -179,3 +179,17 @@ def test_every_pod_is_in_exactly_one_place(drawn: list[tuple[str, int]]) -> None
         assert found == pending
 
     asyncio.run(play())
+
+
+async def test_a_change_of_the_pod_during_its_attempt_counts(queue: SchedulingQueue, clock: Clock) -> None:
+    """A toleration that is added just then would else wait for the five minutes after which all are tried."""
+    queue.add(info("a"))
+    attempt = await pop(queue)
+    queue.add(info("a", tolerations=[{"operator": "Exists"}]))
+    queue.unschedulable(attempt, [ClusterEvent.NODE_ADD])
+    assert queue.sizes()["backoff"] == 1
+    clock.now += 1.0
+    again = await pop(queue)
+    assert again.pod.spec.tolerations
+    queue.unschedulable(again, [ClusterEvent.NODE_ADD])
+    assert queue.sizes()["unschedulable"] == 1, "it counts once"
