@@ -322,6 +322,17 @@ def check_endpoint_slice_update(obj: Object, old: Object, subresource: str) -> E
     return [invalid_value("addressType", obj.get("addressType"), IMMUTABLE)]
 
 
+def check_signing_request_update(obj: Object, old: Object, subresource: str) -> Errors:
+    """Who may sign (and so write the status) may not for that reason approve: /approval asks for a right of its own."""
+    after, before = ({c.get("type") for c in (o.get("status") or {}).get("conditions") or ()} for o in (obj, old))
+    return [
+        field_forbidden("status.conditions", f'updates may not {verb} a condition of type "{kind}"')
+        for kind in ("Approved", "Denied")
+        for verb, changed in (("add", kind in after - before), ("remove", kind in before - after))
+        if changed
+    ]
+
+
 def check_signing_request(obj: Object) -> Errors:
     spec = obj.get("spec") or {}
     errors = filled(spec, "spec", "request", "signerName")

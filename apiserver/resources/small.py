@@ -79,6 +79,7 @@ RESOURCES = (
             defaults=defaults.default_signing_request,
             on_update=defaults.keep_signing_request,
             checks=validation.check_signing_request,
+            update_checks=validation.check_signing_request_update,
         ),
         columns.SIGNING_REQUEST,
         ("csr",),

@@ -397,3 +397,16 @@ def test_several_errors_read_as_upstreams() -> None:
     assert invalid("Pod", "x", "", found).message == (
         'Pod "x" is invalid: [spec.containers[0].name: Required value, spec.containers[0].image: Required value]'
     )
+
+
+@pytest.mark.parametrize(("old", "new", "verb"), [([], ["Approved"], "add"), (["Denied"], ["Failed"], "remove")])
+def test_signing_is_not_approving(old: list[str], new: list[str], verb: str) -> None:
+    before, after = (
+        {"spec": {}, "status": {"conditions": [{"type": t, "status": "True"} for t in types]}} for types in (old, new)
+    )
+    for obj in (before, after):
+        obj["metadata"] = {"name": "a"}
+    strategy = row("certificatesigningrequests.certificates.k8s.io").strategy
+    found = [error.message() for error in strategy.validate_update(after, before, "status")]
+    assert any(text.startswith(f"status.conditions: Forbidden: updates may not {verb} a condition") for text in found)
+    assert strategy.validate_update(before, before, "status") == []
