@@ -41,8 +41,6 @@ CONTROLLER_MANAGER = {
     name: name
     for name in (
         "ca.crt",
-        "ca.key",
-        "sa.key",
         "controller-manager.conf",
         "controller-manager.crt",
         "controller-manager.key",

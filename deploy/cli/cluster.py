@@ -96,7 +96,8 @@ def environment(settings: Settings) -> dict[str, str]:
     return {
         "COX_PROJECT": PROJECT,
         "COX_PREFIX": PREFIX,
-        "COX_HOST_NODE": host_name(),
+        # As in the compose file while this machine is none: plain `docker compose up` must find nothing to change.
+        "COX_HOST_NODE": host_name() if settings.host_node else "host",
         "COX_NODES": " ".join(f"{name}={address}" for name, address in settings.members.items()),
         "COMPOSE_PROFILES": "host-node" if settings.host_node else "",
         "COMPOSE_IGNORE_ORPHANS": "false",

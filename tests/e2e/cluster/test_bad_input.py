@@ -91,7 +91,9 @@ def test_wrong_role(kubectl: Kubectl, namespace: str) -> None:
     flags = [f"--server={server()}", f"--certificate-authority={ROOT / '.cox' / 'ca.crt'}", f"--token={token}"]
     error = command(["kubectl", "--kubeconfig=/dev/null", *flags, "-n", namespace, "get", "pods"]).err
     action = 'cannot list resource "pods" in API group ""'
-    assert f'pods is forbidden: User "{user}" {action} in the namespace "{namespace}"' in error
+    expected = f'pods is forbidden: User "{user}" {action} in the namespace "{namespace}"'
+    assert expected in error
+    assert expected in refused(kubectl, "get", "pods", f"--as={user}")
 
 
 @pytest.mark.parametrize("image", ["nosuch:v9"])

@@ -63,13 +63,11 @@ def test_deploy_expose_update_undo_scale_delete(namespace: str, binary: str) -> 
     kubectl("expose", "deployment", "httpd", "--port=80")
     address = f"http://{cluster_ip(kubectl, 'httpd')}"
     wait_for("the service on both nodes", lambda: {curl(address, f"node-{n}") for n in (1, 2)} == {PAGE.format("v1")})
-    # Streams are served over WebSocket, which clients before 1.30 do not speak: a current one goes into the pods.
-    current = Kubectl(namespace)
     for pod in pods:
-        current("exec", pod["metadata"]["name"], "--", "sh", "-c", "hostname > /www/who")
+        kubectl("exec", pod["metadata"]["name"], "--", "sh", "-c", "hostname > /www/who")
     answers = Counter(curl(f"{address}/who").strip() for _ in range(40))
     assert set(answers) == {pod["metadata"]["name"] for pod in pods}
-    inside = current("exec", pods[0]["metadata"]["name"], "--", "wget", "-qO-", "-T", "5", address)
+    inside = kubectl("exec", pods[0]["metadata"]["name"], "--", "wget", "-qO-", "-T", "5", address)
     assert inside == PAGE.format("v1")
 
     visitor = Visitor(address)
