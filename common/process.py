@@ -14,22 +14,33 @@ import os
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from typing import Any, NoReturn, TypeVar
+from typing import Annotated, Any, NoReturn, TypeVar
 
 import prometheus_client
 import uvloop
-from pydantic import ValidationError
+from pydantic import BeforeValidator, ValidationError
 from pydantic_settings import BaseSettings, CliApp, SettingsConfigDict, SettingsError
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
+from common.api.duration import parse_duration
 from common.serving import TLSOptions, serve
 
 log = logging.getLogger(__name__)
 S = TypeVar("S", bound="ProcessSettings")
 Check = Callable[[], Awaitable[None] | None]
+FREEZE_SECONDS = 15.0
+"""After this long what a process loads at its start is there."""
+
+
+def _seconds(value: object) -> object:
+    return parse_duration(value) if isinstance(value, str) else value
+
+
+Duration = Annotated[float, BeforeValidator(_seconds)]
+"""A flag in Go's notation (``1m30s``); seconds in code."""
 
 
 class ProcessSettings(BaseSettings):
@@ -223,7 +234,8 @@ async def _run(
             process = Process(name, tasks)
             for number in (signal.SIGTERM, signal.SIGINT):
                 asyncio.get_running_loop().add_signal_handler(number, process.stop.set)
-            process.spawn(_main(main, process), name=name)
+            process.spawn(_called(main, process), name=name)
+            asyncio.get_running_loop().call_later(FREEZE_SECONDS, _freeze)
             if port is not None:
                 app = health_app(process)
                 process.spawn(serve(app, host=settings.bind_address, port=port, tls=tls), name="health")
@@ -237,9 +249,12 @@ async def _run(
     return 1 if failures else 0
 
 
-async def _main(main: Callable[[Process], Awaitable[None]], process: Process) -> None:
+async def _called(main: Callable[[Process], Awaitable[None]], process: Process) -> None:
     await main(process)
-    # What was loaded at the start stays for good: keep the collector from walking it again and again.
+
+
+def _freeze() -> None:
+    """What was loaded at the start stays for good: the collector need not walk it again and again."""
     gc.collect()
     gc.freeze()
 

@@ -10,28 +10,10 @@ from typing import Annotated, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from common.process import ProcessSettings
+from common.process import Duration, ProcessSettings
 
-Seconds = Annotated[float, Field(gt=0)]
+Seconds = Annotated[Duration, Field(gt=0)]
 Workers = Annotated[int, Field(gt=0, le=100)]
-
-UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
-
-
-def parse_duration(value: object) -> object:
-    """Go's durations: `40s`, `1m30s`, `500ms`; plain numbers are seconds. Anything else is left to the type's check."""
-    if not isinstance(value, str):
-        return value
-    total, number, rest = 0.0, "", value
-    while rest:
-        if rest[0].isdigit() or rest[0] == ".":
-            number, rest = number + rest[0], rest[1:]
-            continue
-        unit = next((u for u in UNITS if rest.startswith(u)), None)
-        if unit is None or not number:
-            return value
-        total, number, rest = total + float(number) * UNITS[unit], "", rest[len(unit) :]
-    return total if not number else value
 
 
 class Settings(ProcessSettings):
@@ -63,19 +45,6 @@ class Settings(ProcessSettings):
     unhealthy_zone_threshold: Annotated[float, Field(ge=0, le=1)] = 0.55
     large_cluster_size_threshold: int = 50
     terminated_pod_gc_threshold: int = 12500
-
-    @field_validator(
-        "leader_elect_lease_duration",
-        "leader_elect_renew_deadline",
-        "leader_elect_retry_period",
-        "node_monitor_period",
-        "node_monitor_grace_period",
-        "node_startup_grace_period",
-        mode="before",
-    )
-    @classmethod
-    def _durations(cls, value: object) -> object:
-        return parse_duration(value)
 
     @field_validator("cluster_cidr")
     @classmethod

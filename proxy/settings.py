@@ -5,30 +5,13 @@ https://kubernetes.io/docs/reference/command-line-tools-reference/kube-proxy/
 from __future__ import annotations
 
 import ipaddress
-import re
 import socket
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import BeforeValidator, field_validator
+from pydantic import field_validator
 
-from common.process import ProcessSettings
+from common.process import Duration, ProcessSettings
 from proxy.rules import RuleConfig
-
-_UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
-_PART = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(h|ms|us|µs|ns|m|s)")
-
-
-def parse_duration(text: object) -> object:
-    """Seconds of Go's notation: ``30s``, ``1m30s``, ``100ms``. Raises ValueError."""
-    if not isinstance(text, str):
-        return text
-    parts = _PART.findall(text)
-    if (text != "0" and "".join(number + unit for number, unit in parts) != text) or not text:
-        raise ValueError(f'invalid duration "{text}": write it as 30s, 1m30s or 100ms')
-    return sum(float(number) * _UNITS[unit] for number, unit in parts)
-
-
-Duration = Annotated[float, BeforeValidator(parse_duration)]
 
 
 class ProxySettings(ProcessSettings):

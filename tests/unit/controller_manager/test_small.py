@@ -11,15 +11,8 @@ from controller_manager import namespace, root_ca
 from controller_manager.metadata import Metadata
 from controller_manager.registry import CONTROLLERS, unknown_names
 from controller_manager.requests import Batches, is_namespace_terminating
-from controller_manager.settings import Settings, parse_duration
+from controller_manager.settings import Settings
 from tests.unit.controller_manager.builders import START
-
-
-@pytest.mark.parametrize(
-    ("text", "seconds"), [("40s", 40.0), ("1m30s", 90.0), ("500ms", 0.5), ("1h", 3600.0), ("1.5s", 1.5)]
-)
-def test_durations(text, seconds):
-    assert parse_duration(text) == seconds
 
 
 @pytest.mark.parametrize("text", ["5x", "s", "5s3", "soon"])

@@ -3,20 +3,7 @@ from __future__ import annotations
 import pytest
 
 from common.process import parse
-from proxy.settings import ProxySettings, parse_duration
-
-
-@pytest.mark.parametrize(
-    ("text", "seconds"), [("30s", 30.0), ("1m30s", 90.0), ("100ms", 0.1), ("1.5h", 5400.0), ("0", 0), ("0s", 0.0)]
-)
-def test_durations(text: str, seconds: float) -> None:
-    assert parse_duration(text) == seconds
-
-
-@pytest.mark.parametrize("text", ["", "30", "s", "30 s", "1d", "-1s", "1m30"])
-def test_bad_durations(text: str) -> None:
-    with pytest.raises(ValueError, match="invalid duration"):
-        parse_duration(text)
+from proxy.settings import ProxySettings
 
 
 def test_flags_are_kube_proxys() -> None:
