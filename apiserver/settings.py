@@ -63,6 +63,10 @@ class Settings(ProcessSettings):
             raise ValueError(f'invalid port range "{value}": must be like 30000-32767')
         return value
 
+    def credentials(self) -> list[str]:
+        own = (self.etcd_certfile, self.etcd_keyfile, self.kubelet_client_certificate, self.kubelet_client_key)
+        return [file for file in own if file]
+
     def etcd_tls(self) -> EtcdTLS | None:
         """None when no certificate is given."""
         if self.etcd_cafile is None or self.etcd_certfile is None or self.etcd_keyfile is None:

@@ -6,7 +6,7 @@ import argparse
 import subprocess
 import time
 
-from bench import api, idle, pods
+from bench import api, idle, pods, yardstick
 from bench.cluster import KUBECONFIG, ROOT
 
 
@@ -34,7 +34,7 @@ def main() -> None:
     chosen = parser.parse_args()
     match chosen.what:
         case "api":
-            print(api.table(api.measure(chosen.seconds)))
+            print(api.table(api.measure(chosen.seconds), yardstick.measure(chosen.seconds)))
         case "pods":
             for count in chosen.counts:
                 print(pods.measure(count, chosen.image, KUBECONFIG), flush=True)

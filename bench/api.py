@@ -39,26 +39,38 @@ UPSTREAM = {
 }
 
 
+def build(folder: Path) -> Path:
+    """The load generator, compiled into ``folder``."""
+    binary = folder / "apibench"
+    subprocess.run(["go", "build", "-o", binary, "."], cwd=ROOT / "bench" / "apibench", check=True)
+    return binary
+
+
+def parse(output: str) -> dict[str, Row]:
+    return {m[1]: Row(float(m[2]), float(m[3]), float(m[4]), float(m[5])) for m in LINE.finditer(output)}
+
+
 def measure(seconds: int, kubeconfig: Path = KUBECONFIG) -> dict[str, Row]:
     pids = ",".join(str(pid) for pid in container_pids()["apiserver"][:1])
     with tempfile.TemporaryDirectory() as folder:
-        binary = Path(folder, "apibench")
-        subprocess.run(["go", "build", "-o", binary, "."], cwd=ROOT / "bench" / "apibench", check=True)
-        command = [binary, "-kubeconfig", kubeconfig, "-pids", pids, "-d", f"{seconds}s"]
+        command = [build(Path(folder)), "-kubeconfig", kubeconfig, "-pids", pids, "-d", f"{seconds}s"]
         output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     print(output)
     delete = ["kubectl", "--kubeconfig", kubeconfig, "delete", "namespace", "bench", "--wait=false"]
     subprocess.run(delete, check=True, capture_output=True)
-    return {m[1]: Row(float(m[2]), float(m[3]), float(m[4]), float(m[5])) for m in LINE.finditer(output)}
+    return parse(output)
 
 
-def table(rows: dict[str, Row]) -> str:
+def table(rows: dict[str, Row], yardstick: Row) -> str:
     lines = [
-        "| row | req/s | p50 ms | p99 ms | server CPU, us | upstream's CPU, us | ratio |",
+        "| row | req/s | p50 ms | p99 ms | server CPU, us | of the yardstick | upstream's CPU, us |",
         "|---|---|---|---|---|---|---|",
     ]
     for name, upstream in UPSTREAM.items():
         if row := rows.get(name):
             load = f"{row.rate:,.0f} | {row.p50:g} | {row.p99:g}"
-            lines.append(f"| {name} | {load} | {row.cpu:,g} | {upstream.cpu:,g} | {row.cpu / upstream.cpu:.2f} |")
+            lines.append(f"| {name} | {load} | {row.cpu:,g} | {row.cpu / yardstick.cpu:.1f} | {upstream.cpu:,g} |")
+    lines.append(
+        f"| *yardstick* | {yardstick.rate:,.0f} | {yardstick.p50:g} | {yardstick.p99:g} | {yardstick.cpu:g} | 1 | |"
+    )
     return "\n".join(lines)

@@ -31,6 +31,8 @@ from common.serving import TLSOptions, serve
 log = logging.getLogger(__name__)
 S = TypeVar("S", bound="ProcessSettings")
 Check = Callable[[], Awaitable[None] | None]
+CREDENTIALS_SECONDS = 30.0
+"""How often the files of the own credentials are looked at."""
 FREEZE_SECONDS = 15.0
 """After this long what a process loads at its start is there."""
 
@@ -58,6 +60,10 @@ class ProcessSettings(BaseSettings):
     tls_cert_file: str | None = None
     tls_private_key_file: str | None = None
     client_ca_file: str | None = None
+
+    def credentials(self) -> list[str]:
+        """The files that say who this process is to others: when they are renewed, it starts anew with them."""
+        return [self.kubeconfig] if self.kubeconfig else []
 
     def tls(self) -> TLSOptions | None:
         """None when no certificate is given. Raises ValueError for half a pair."""
@@ -235,6 +241,8 @@ async def _run(
             for number in (signal.SIGTERM, signal.SIGINT):
                 asyncio.get_running_loop().add_signal_handler(number, process.stop.set)
             process.spawn(_called(main, process), name=name)
+            if files := settings.credentials():
+                process.spawn(stop_on_renewal(process.stop, files), name="credentials")
             asyncio.get_running_loop().call_later(FREEZE_SECONDS, _freeze)
             if port is not None:
                 app = health_app(process)
@@ -251,6 +259,31 @@ async def _run(
 
 async def _called(main: Callable[[Process], Awaitable[None]], process: Process) -> None:
     await main(process)
+
+
+async def stop_on_renewal(stop: asyncio.Event, files: Sequence[str], period: float = CREDENTIALS_SECONDS) -> None:
+    """Asks the process to stop when one of the files changes; whoever supervises it starts it with the new ones.
+
+    Serving certificates need no restart (common.serving reads them again); a client's are in every open connection.
+    """
+    before = _stamps(files)
+    while _stamps(files) == before:  # noqa: ASYNC110 - files have no event to wait for
+        await asyncio.sleep(period)
+    log.info("the credentials were renewed: this process starts anew")
+    stop.set()
+
+
+def _stamps(files: Sequence[str]) -> list[tuple[int, int] | None]:
+    """When each file was written, None for one that is not there: a renewal replaces files one after another."""
+    stamps: list[tuple[int, int] | None] = []
+    for file in files:
+        try:
+            status = os.stat(file)
+        except OSError:
+            stamps.append(None)
+        else:
+            stamps.append((status.st_mtime_ns, status.st_ino))
+    return stamps
 
 
 def _freeze() -> None:
