@@ -36,7 +36,7 @@ async def serve_api(process: Process, settings: Settings) -> None:
     context = subresources.build_context(settings, api, authenticator=authenticator, authorizer=authorizer)
     roles, synced = Gate("bootstrap of roles"), Gate("the first list of etcd")
     synced.done = stores.feed.synced
-    process.health.add("etcd", etcd.status)
+    process.health.add("etcd", etcd.check_version)
     process.health.add("watch-cache-sync", synced.check)
     process.health.add("poststarthook/rbac/bootstrap-roles", roles.check)
 

@@ -155,9 +155,15 @@ class Etcd:
     async def lease_grant(self, seconds: int) -> int:
         return int((await self._call("lease_grant", rpc.LeaseGrantRequest(TTL=seconds), again=True)).ID)
 
-    async def status(self) -> None:
-        """Raises when no member answers."""
-        await self._call("status", rpc.StatusRequest(), again=True)
+    async def check_version(self) -> None:
+        """Raises ServiceUnavailable for an etcd that may report a watch's progress before it has sent the events.
+
+        Consistent reads from the cache rest on that report; upstream asks for the same versions
+        (https://kep.k8s.io/2340).
+        """
+        version = (await self._call("status", rpc.StatusRequest(), again=True)).version
+        if not reports_progress(version):
+            raise ServiceUnavailable(f"etcd {version} is too old: 3.5.13 or newer (or 3.4.31) is needed")
 
     def watch(self) -> WatchStream:
         """A new watch stream on the current endpoint."""
@@ -195,6 +201,12 @@ class WatchStream:
 
     def cancel(self) -> None:
         self._call.cancel()
+
+
+def reports_progress(version: str) -> bool:
+    """Whether etcd of this version reports a watch's progress truly."""
+    numbers = tuple(int(part) for part in version.split("-")[0].split("."))
+    return numbers >= (3, 5, 13) or (3, 4, 31) <= numbers < (3, 5)
 
 
 def _status(error: grpc.aio.AioRpcError) -> StatusError:

@@ -52,6 +52,7 @@ class Feed:
             before = self.revision
             try:
                 if not listed:
+                    await self._etcd.check_version()
                     await self._list()
                     listed = True
                 await self._watch()
