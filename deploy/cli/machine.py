@@ -18,7 +18,6 @@ from pathlib import Path
 from deploy.cli.console import CoxError, Step, run, step, try_run
 
 SECOND_SUITE = "trixie"
-DEBIAN_MIRROR = "http://deb.debian.org/debian"
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 PLUGINS = Path("/usr/local/lib/docker/cli-plugins")
 PROGRAMS = Path("/usr/local/bin")
@@ -146,16 +145,37 @@ def candidate(package: str) -> tuple[int, ...]:
 
 
 def mirror() -> str:
-    """The Debian mirror that this machine uses; the public one when it is no Debian."""
+    """A Debian mirror: the one that COX_DEBIAN_MIRROR names, this machine's own, or debootstrap's default."""
+    if named := os.environ.get("COX_DEBIAN_MIRROR"):
+        return named
     release = Path("/etc/os-release").read_text() if Path("/etc/os-release").exists() else ""
-    if not re.search(r"^ID=debian$", release, re.MULTILINE):
-        return DEBIAN_MIRROR
-    folder = Path("/etc/apt/sources.list.d")
-    for path in [Path("/etc/apt/sources.list"), *sorted(folder.glob("*.list")), *sorted(folder.glob("*.sources"))]:
+    if re.search(r"^ID=debian$", release, re.MULTILINE) and (own := _own_mirror(Path("/etc/apt"))):
+        return own
+    if shutil.which("debootstrap") is None:
+        install("debootstrap")
+    programs = (
+        Path("/usr/share/debootstrap/scripts/sid"),
+        Path(shutil.which("debootstrap") or "/usr/sbin/debootstrap"),
+    )
+    for program in programs:
+        if match := _DEFAULT_MIRROR.search(program.read_text(errors="replace")):
+            return match.group(1)
+    raise CoxError("no Debian mirror is known here: set COX_DEBIAN_MIRROR to one")
+
+
+_DEFAULT_MIRROR = re.compile(
+    r"""^\s*(?:default_mirror |DEF_MIRROR=)"?(https?://[^\s"]+/debian)/?"?\s*$""", re.MULTILINE
+)
+
+
+def _own_mirror(configuration: Path) -> str | None:
+    """The mirror in apt's source lists."""
+    folder = configuration / "sources.list.d"
+    for path in [configuration / "sources.list", *sorted(folder.glob("*.list")), *sorted(folder.glob("*.sources"))]:
         text = path.read_text(errors="replace") if path.exists() else ""
         if match := re.search(r"^(?:deb\b.*?|URIs:)\s*(https?://\S+/debian)/?(?=\s|$)", text, re.MULTILINE):
             return match.group(1)
-    return DEBIAN_MIRROR
+    return None
 
 
 def borrow(package: str, path: str, into: Path) -> None:
