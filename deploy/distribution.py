@@ -21,7 +21,13 @@ ETCD = {
     "healthcheck-client.crt": "etcd/healthcheck-client.crt",
     "healthcheck-client.key": "etcd/healthcheck-client.key",
 }
-REGISTRY = {"ca.crt": "registry/ca.crt", "server.crt": "registry/server.crt", "server.key": "registry/server.key"}
+REGISTRY = {
+    "ca.crt": "registry/ca.crt",
+    "server.crt": "registry/server.crt",
+    "server.key": "registry/server.key",
+    "client.crt": "registry/client.crt",
+    "client.key": "registry/client.key",
+}
 APISERVER = {
     name: name
     for name in (
