@@ -86,18 +86,8 @@ def is_qualified_name(value: str) -> list[str]:
         if not prefix:
             errors.append("prefix part must be non-empty")
         elif "/" in prefix:
-            return [
-                "a qualified name "
-                + _regex(
-                    "must consist of alphanumeric characters, '-', '_' or '.', "
-                    "and must start and end with an alphanumeric character",
-                    _QUALIFIED,
-                    "MyName",
-                    "my.name",
-                    "123-abc",
-                )
-                + " with an optional DNS subdomain prefix and '/' (e.g. 'example.com/MyName')"
-            ]
+            example = "with an optional DNS subdomain prefix and '/' (e.g. 'example.com/MyName')"
+            return [f"a qualified name {_qualified_rule()} {example}"]
         else:
             errors += [f"prefix part {e}" for e in is_dns1123_subdomain(prefix)]
     if not name:
@@ -105,18 +95,19 @@ def is_qualified_name(value: str) -> list[str]:
     elif len(name) > 63:
         errors.append("name part " + _too_long(63))
     if not _QUALIFIED.fullmatch(name):
-        errors.append(
-            "name part "
-            + _regex(
-                "must consist of alphanumeric characters, '-', '_' or '.', "
-                "and must start and end with an alphanumeric character",
-                _QUALIFIED,
-                "MyName",
-                "my.name",
-                "123-abc",
-            )
-        )
+        errors.append(f"name part {_qualified_rule()}")
     return errors
+
+
+def _qualified_rule() -> str:
+    return _regex(
+        "must consist of alphanumeric characters, '-', '_' or '.', "
+        "and must start and end with an alphanumeric character",
+        _QUALIFIED,
+        "MyName",
+        "my.name",
+        "123-abc",
+    )
 
 
 def is_label_value(value: str) -> list[str]:

@@ -24,6 +24,17 @@ def test_the_words_for_a_bad_subdomain() -> None:
     assert names.is_dns1123_subdomain("a" * 254) == ["must be no more than 253 bytes"]
 
 
+def test_the_words_for_a_bad_key() -> None:
+    rule = (
+        "must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric "
+        "character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is "
+        "'([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')"
+    )
+    assert names.is_qualified_name("-a") == [f"name part {rule}"]
+    optional = "with an optional DNS subdomain prefix and '/' (e.g. 'example.com/MyName')"
+    assert names.is_qualified_name("a/b/c") == [f"a qualified name {rule} {optional}"]
+
+
 @pytest.mark.parametrize("key", ["a", "A_b.c", "example.com/name", "x/" + "a" * 63])
 def test_good_keys(key: str) -> None:
     assert names.is_qualified_name(key) == []
