@@ -69,7 +69,7 @@ def _up(options: argparse.Namespace) -> int:
     changed = cluster.up(settings)
     _load_samples()
     if options.merge_kubeconfig or _wants_merge():
-        say(f"  Context coxswain is current in {cluster.merge_kubeconfig()}")
+        say(f"  The cluster is the current context of {cluster.merge_kubeconfig()}")
     say("The cluster is ready." if changed else "The cluster is up already; nothing was changed.")
     _print_hints()
     return 0
