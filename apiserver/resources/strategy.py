@@ -6,8 +6,9 @@ part is this class and a kind brings only the functions that it needs: defaults,
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 from apiserver.types import Object
 from common.api.status import FieldError
@@ -40,6 +41,8 @@ class KindStrategy:
     """The strategy of a kind. ``status`` says that status belongs to the /status subresource alone."""
 
     status: bool = False
+    zero_status: Mapping[str, Any] = field(default_factory=dict)
+    """What a status says even when it says nothing: the fields that Go writes without omitempty."""
     defaults: Callable[[Object], None] = _nothing
     on_create: Callable[[Object], None] = _nothing
     on_update: Callable[[Object, Object, str], None] = _no_preparation
@@ -47,14 +50,25 @@ class KindStrategy:
     update_checks: Callable[[Object, Object, str], list[FieldError]] = _no_update_errors
     """Checks of an update beside those of the new object."""
     status_checks: Callable[[Object], list[FieldError]] = _no_errors
+    update: Callable[[Object, Object], list[FieldError]] | None = None
+    """All checks of an update, for kinds where those of the new object alone are not the first part of them."""
+    status_update: Callable[[Object, Object], list[FieldError]] | None = None
+    """All checks of a write to /status."""
     warn: Callable[[Object], list[str]] = _no_warnings
 
     def default(self, obj: Object) -> None:
         self.defaults(obj)
+        if self.status:
+            status = obj.get("status")
+            if status is None:
+                obj["status"] = dict(self.zero_status)
+            else:
+                for name, value in self.zero_status.items():
+                    status.setdefault(name, value)
 
     def prepare_for_create(self, obj: Object) -> None:
         if self.status:
-            obj.pop("status", None)
+            obj["status"] = dict(self.zero_status)
         self.on_create(obj)
 
     def prepare_for_update(self, obj: Object, old: Object, subresource: str) -> None:
@@ -68,7 +82,14 @@ class KindStrategy:
         return self.checks(obj)
 
     def validate_update(self, obj: Object, old: Object, subresource: str) -> list[FieldError]:
-        errors = self.status_checks(obj) if subresource == "status" else self.checks(obj)
+        if subresource == "status":
+            if self.status_update is not None:
+                return self.status_update(obj, old)
+            errors = self.status_checks(obj)
+        elif self.update is not None:
+            return self.update(obj, old)
+        else:
+            errors = self.checks(obj)
         return errors + self.update_checks(obj, old, subresource)
 
     def warnings(self, obj: Object) -> list[str]:
@@ -84,5 +105,5 @@ def _keep(obj: Object, old: Object, field: str) -> None:
 
 def _keep_all_but_status(obj: Object, old: Object) -> None:
     """A write to /status changes nothing else (of the metadata, the generic verbs keep what is theirs)."""
-    for field in (obj.keys() | old.keys()) - IDENTITY:
-        _keep(obj, old, field)
+    for name in (obj.keys() | old.keys()) - IDENTITY:
+        _keep(obj, old, name)

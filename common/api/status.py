@@ -8,8 +8,9 @@ Reasons and codes: https://kubernetes.io/docs/reference/kubernetes-api/common-de
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass
+from enum import Enum
 from typing import Any, ClassVar
 
 
@@ -178,17 +179,27 @@ class FieldError:
         "FieldValueTypeInvalid": "Invalid value",
         "InternalError": "Internal error",
     }
+    _WITHOUT_VALUE: ClassVar[frozenset[str]] = frozenset(
+        {"FieldValueRequired", "FieldValueForbidden", "FieldValueTooLong", "InternalError"}
+    )
 
     @property
     def body(self) -> str:
         """What is wrong, without the path: the ``message`` of a cause."""
         words = self._WORDS[self.type]
-        if self.type not in ("FieldValueRequired", "FieldValueForbidden", "FieldValueTooLong", "InternalError"):
+        if self.value is not OMITTED and self.type not in self._WITHOUT_VALUE:
             words = f"{words}: {_shown(self.value)}"
         return f"{words}: {self.detail}" if self.detail else words
 
     def message(self) -> str:
         return f"{self.field}: {self.body}"
+
+
+class Omitted(Enum):
+    VALUE = "the value says nothing that the detail does not say (upstream: field.OmitValueType)"
+
+
+OMITTED = Omitted.VALUE
 
 
 class GoSyntax(str):
@@ -227,7 +238,8 @@ def type_invalid(field: str, value: Any, detail: str) -> FieldError:
 
 
 def not_supported(field: str, value: Any, allowed: Iterable[str]) -> FieldError:
-    names = ", ".join(json.dumps(v) for v in sorted(allowed))
+    """``allowed`` is named in its own order; a set is sorted."""
+    names = ", ".join(json.dumps(v) for v in (sorted(allowed) if isinstance(allowed, Set) else allowed))
     return FieldError("FieldValueNotSupported", field, f"supported values: {names}" if names else "", value)
 
 

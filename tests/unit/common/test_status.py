@@ -19,7 +19,7 @@ def test_invalid_lists_its_causes() -> None:
         "Pod",
         "web",
         "",
-        [status.required("spec.containers", ""), status.not_supported("spec.restartPolicy", "x", ["Never", "Always"])],
+        [status.required("spec.containers", ""), status.not_supported("spec.restartPolicy", "x", {"Never", "Always"})],
     )
     assert error.message == (
         'Pod "web" is invalid: [spec.containers: Required value, '
@@ -30,6 +30,16 @@ def test_invalid_lists_its_causes() -> None:
         "message": "Required value",
         "field": "spec.containers",
     }
+
+
+def test_supported_values_keep_the_order_of_a_list() -> None:
+    error = status.not_supported("spec.restartPolicy", "x", ["Never", "Always"])
+    assert error.body == 'Unsupported value: "x": supported values: "Never", "Always"'
+
+
+def test_a_value_may_be_omitted() -> None:
+    error = status.invalid_value("status.conditions", status.OMITTED, "no")
+    assert error.message() == "status.conditions: Invalid value: no"
 
 
 def test_lists_of_strings_and_nothing_are_shown_as_go_shows_them() -> None:
