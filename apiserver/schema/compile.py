@@ -12,6 +12,7 @@ from apiserver.schema.model import (
     MICRO_TIME,
     NO_MERGE,
     RAW,
+    RESOURCE_AMOUNT,
     STRING,
     TIME,
     Bytes,
@@ -70,7 +71,11 @@ class Compiler:
                 return ListOf(self._schema(schema["items"]))
             case "object":
                 values = schema.get("additionalProperties")
-                return MapOf(self._schema(values)) if isinstance(values, dict) else RAW
+                if not isinstance(values, dict):
+                    return RAW
+                of = self._schema(values)
+                # A map of quantities is a core ResourceList, wherever it is.
+                return MapOf(RESOURCE_AMOUNT if isinstance(of, QuantityType) else of)
             case "integer":
                 return INT32 if schema.get("format") == "int32" else INT64
             case "string" if schema.get("format") == "byte":

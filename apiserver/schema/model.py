@@ -163,23 +163,35 @@ def _is_canonical(value: str) -> bool:
         return False
 
 
+@lru_cache(maxsize=4096)
+def _is_canonical_milli(value: str) -> bool:
+    try:
+        return canonical(value, milli=True) == value
+    except ValueError:
+        return False
+
+
 @dataclass(frozen=True)
 class QuantityType:
-    """Amounts, written canonically: 0.5 is stored as 500m."""
+    """Amounts, written canonically: 0.5 is stored as 500m. Those of a resource list are whole thousandths."""
 
     go: str = "resource.Quantity"
     quick: Quick = lambda v: type(v) is str and _is_canonical(v)
+    milli: bool = False
 
     def convert(self, value: Any, place: Place) -> Any:
         if type(value) is not str and type(value) not in (int, float):
             raise mismatch(value, self.go, place)
         try:
-            return canonical(value)
+            return canonical(value, milli=self.milli)
         except ValueError as error:
             raise DecodeError(str(error)) from None
 
     def zero(self) -> Any:
         return "0"
+
+
+RESOURCE_AMOUNT = QuantityType(quick=lambda v: type(v) is str and _is_canonical_milli(v), milli=True)
 
 
 @dataclass(frozen=True)

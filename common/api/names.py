@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from functools import lru_cache
 
 _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
 _LABEL_1035 = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
@@ -17,10 +18,17 @@ _C_IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _ENV_NAME = re.compile(r"[-._a-zA-Z][-._a-zA-Z0-9]*")
 _CONFIG_KEY = re.compile(r"[-._a-zA-Z0-9]+")
 _PORT_NAME = re.compile(r"[-a-z0-9]+")
+_HEADER_NAME = re.compile(r"[-A-Za-z0-9]+")
+_DIGITS = re.compile(r"[0-9]{1,8}")
 
 
 def _too_long(limit: int) -> str:
     return f"must be no more than {limit} bytes"
+
+
+def _exceeds(value: str, limit: int) -> bool:
+    """Lengths are counted in bytes, as Go counts them."""
+    return len(value) > limit or (not value.isascii() and len(value.encode(errors="replace")) > limit)
 
 
 def _regex(text: str, pattern: re.Pattern[str], *examples: str) -> str:
@@ -33,7 +41,7 @@ def _examples(examples: tuple[str, ...]) -> str:
 
 
 def is_dns1123_label(value: str) -> list[str]:
-    errors = [_too_long(63)] if len(value) > 63 else []
+    errors = [_too_long(63)] if _exceeds(value, 63) else []
     if not _LABEL.fullmatch(value):
         if _SUBDOMAIN.fullmatch(value):
             return [*errors, "must not contain dots"]
@@ -50,7 +58,7 @@ def is_dns1123_label(value: str) -> list[str]:
 
 
 def is_dns1123_subdomain(value: str) -> list[str]:
-    errors = [_too_long(253)] if len(value) > 253 else []
+    errors = [_too_long(253)] if _exceeds(value, 253) else []
     if not _SUBDOMAIN.fullmatch(value):
         errors.append(
             _regex(
@@ -64,7 +72,7 @@ def is_dns1123_subdomain(value: str) -> list[str]:
 
 
 def is_dns1035_label(value: str) -> list[str]:
-    errors = [_too_long(63)] if len(value) > 63 else []
+    errors = [_too_long(63)] if _exceeds(value, 63) else []
     if not _LABEL_1035.fullmatch(value):
         errors.append(
             _regex(
@@ -92,7 +100,7 @@ def is_qualified_name(value: str) -> list[str]:
             errors += [f"prefix part {e}" for e in is_dns1123_subdomain(prefix)]
     if not name:
         errors.append("name part must be non-empty")
-    elif len(name) > 63:
+    elif _exceeds(name, 63):
         errors.append("name part " + _too_long(63))
     if not _QUALIFIED.fullmatch(name):
         errors.append(f"name part {_qualified_rule()}")
@@ -111,7 +119,7 @@ def _qualified_rule() -> str:
 
 
 def is_label_value(value: str) -> list[str]:
-    errors = [_too_long(63)] if len(value) > 63 else []
+    errors = [_too_long(63)] if _exceeds(value, 63) else []
     if not _LABEL_VALUE.fullmatch(value):
         errors.append(
             _regex(
@@ -168,7 +176,7 @@ def _dots(value: str) -> list[str]:
 
 def is_config_map_key(value: str) -> list[str]:
     """A key of a ConfigMap or Secret."""
-    errors = [_too_long(253)] if len(value) > 253 else []
+    errors = [_too_long(253)] if _exceeds(value, 253) else []
     if not _CONFIG_KEY.fullmatch(value):
         return [
             *errors,
@@ -190,8 +198,8 @@ def is_valid_port_num(port: int) -> list[str]:
 def is_valid_port_name(value: str) -> list[str]:
     """An IANA service name, as container and service ports use them."""
     errors = []
-    if len(value) > 15:
-        errors.append("must be no more than 15 characters")
+    if _exceeds(value, 15):
+        errors.append(_too_long(15))
     if not _PORT_NAME.fullmatch(value):
         errors.append("must contain only alpha-numeric characters (a-z, 0-9), and hyphens (-)")
     if not re.search("[a-z]", value):
@@ -203,19 +211,47 @@ def is_valid_port_name(value: str) -> list[str]:
     return errors
 
 
-def is_ip(value: str) -> list[str]:
+def is_http_header_name(value: str) -> list[str]:
+    if _HEADER_NAME.fullmatch(value):
+        return []
+    text = "a valid HTTP header must consist of alphanumeric characters or '-'"
+    return [_regex(text, _HEADER_NAME, "X-Header-Name")]
+
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+
+@lru_cache(maxsize=4096)
+def parse_ip(value: str) -> Address | None:
+    """An address as upstream's ParseIPSloppy takes it: leading zeros are decimal zeros, IPv6 zones are refused."""
+    if ":" not in value:
+        parts = value.split(".")
+        if len(parts) != 4 or not all(_DIGITS.fullmatch(part) and int(part) <= 255 for part in parts):
+            return None
+        return ipaddress.IPv4Address(bytes(map(int, parts)))
+    head, dot, _ = value.partition(".")
+    if dot:  # an IPv4 address at the end
+        head, _, tail = value.rpartition(":")
+        last = parse_ip(tail)
+        if not isinstance(last, ipaddress.IPv4Address):
+            return None
+        value = f"{head}:{last}"
     try:
-        ipaddress.ip_address(value)
+        return None if "%" in value else ipaddress.IPv6Address(value)
     except ValueError:
-        return ["must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)"]
-    return []
+        return None
+
+
+def is_ip(value: str) -> list[str]:
+    if parse_ip(value) is not None:
+        return []
+    return ["must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)"]
 
 
 def is_cidr(value: str) -> list[str]:
-    try:
-        ipaddress.ip_network(value, strict=False)
-    except ValueError:
-        ok = False
-    else:
-        ok = "/" in value
-    return [] if ok else ["must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)"]
+    """An address and the number of bits, no netmask (upstream: ParseCIDRSloppy)."""
+    address, slash, bits = value.partition("/")
+    found = parse_ip(address) if slash else None
+    if found is not None and _DIGITS.fullmatch(bits) and int(bits) <= found.max_prefixlen:
+        return []
+    return ["must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)"]

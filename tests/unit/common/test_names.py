@@ -68,3 +68,45 @@ def test_labels_are_subdomains_and_label_values(name: str) -> None:
 def test_each_check(check, good, bad) -> None:  # type: ignore[no-untyped-def]
     assert check(good) == []
     assert check(bad) != []
+
+
+@pytest.mark.parametrize("ip", ["10.0.0.1", "010.0.0.01", "::", "::ffff:1.2.3.4", "2001:db8::1", "::1.2.3.004"])
+def test_addresses_as_upstream_takes_them(ip: str) -> None:
+    assert names.is_ip(ip) == []
+
+
+@pytest.mark.parametrize(
+    "ip", ["", "1.2.3", "1.2.3.256", "1.2.3.4.5", "1..2.3", "fe80::1%eth0", ":::", "1.2.3.\u0664", "1"]
+)
+def test_addresses_that_upstream_refuses(ip: str) -> None:
+    assert names.is_ip(ip) == ["must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)"]
+
+
+@pytest.mark.parametrize(
+    ("cidr", "good"),
+    [
+        ("10.0.0.0/8", True),
+        ("10.0.0.1/08", True),
+        ("::/0", True),
+        ("10.0.0.0/33", False),
+        ("10.0.0.0/255.0.0.0", False),
+        ("10.0.0.0/", False),
+        ("10.0.0.0/-1", False),
+        ("10.0.0.0", False),
+        ("::/129", False),
+        ("fe80::%1/64", False),
+    ],
+)
+def test_ranges(cidr: str, good: bool) -> None:
+    assert (names.is_cidr(cidr) == []) is good
+
+
+@given(st.ip_addresses())
+def test_every_address_is_one(address: object) -> None:
+    assert names.parse_ip(str(address)) == address
+
+
+@given(st.text(max_size=80))
+def test_lengths_are_bytes(value: str) -> None:
+    said = "must be no more than 63 bytes" in names.is_label_value(value)
+    assert said is (len(value.encode(errors="replace")) > 63)
