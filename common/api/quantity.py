@@ -72,8 +72,8 @@ def _read(text: str) -> _Read:
         return _capped(sign, product, scale)
     scale += exponent
     if len(digits) <= _MAX_DIGITS and scale >= _NANO:
-        kept = scale % 3 == 0 and not digits.endswith("000") and digits[0] != "0"
-        return _Read(sign * unscaled, scale, format_, text if kept else "")
+        is_kept = scale % 3 == 0 and not digits.endswith("000") and digits[0] != "0"
+        return _Read(sign * unscaled, scale, format_, text if is_kept else "")
     unscaled, scale = _rounded(unscaled, scale, _NANO)
     return _Read(sign * unscaled, scale, format_)
 
