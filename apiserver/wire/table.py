@@ -1,8 +1,13 @@
-"""What each field number means, and which zeros mean something.
+"""What each field number of a protobuf body means in JSON.
 
-On the wire a field that Go holds by value is always there, though JSON would omit its zero; one held by pointer is
-there only when it is set, and then a zero counts (``replicas: 0``). The wire does not tell them apart: the second kind
-is named here.
+A field is (name in JSON, type, how). Types: ``s`` string, ``b`` bytes, ``i`` integer, ``o`` boolean, ``d`` double, else
+the name of a message. How:
+
+- ``""``: one value, which JSON omits when it is zero (Go: by value, ``omitempty``);
+- ``"?"``: one value whose zero counts (Go: by pointer, or without ``omitempty``);
+- ``"*"``: many; ``"%"``: a map; ``"~"``: an embedded struct, whose fields are the message's own.
+
+The wire does not tell the first two apart: Go writes by-value fields whether they are zero or not.
 """
 
 from __future__ import annotations
@@ -13,75 +18,13 @@ from pathlib import Path
 
 Field = tuple[str, str, str]
 
-ZERO_COUNTS = frozenset(
-    [
-        "activeDeadlineSeconds",
-        "allocateLoadBalancerNodePorts",
-        "allowPrivilegeEscalation",
-        "allowVolumeExpansion",
-        "attachRequired",
-        "automountServiceAccountToken",
-        "averageUtilization",
-        "backoffLimit",
-        "backoffLimitPerIndex",
-        "blockOwnerDeletion",
-        "completions",
-        "controller",
-        "currentCPUUtilizationPercentage",
-        "defaultMode",
-        "deletionGracePeriodSeconds",
-        "enableServiceLinks",
-        "expirationSeconds",
-        "failedJobsHistoryLimit",
-        "fsGroup",
-        "gracePeriodSeconds",
-        "hostUsers",
-        "immutable",
-        "leaseDurationSeconds",
-        "leaseTransitions",
-        "maxFailedIndexes",
-        "minDomains",
-        "minReplicas",
-        "optional",
-        "orphanDependents",
-        "parallelism",
-        "partition",
-        "podInfoOnMount",
-        "priority",
-        "privileged",
-        "progressDeadlineSeconds",
-        "ready",
-        "readOnlyRootFilesystem",
-        "replicas",
-        "requiresRepublish",
-        "revisionHistoryLimit",
-        "runAsGroup",
-        "runAsNonRoot",
-        "runAsUser",
-        "seLinuxMount",
-        "serving",
-        "setHostnameAsFQDN",
-        "shareProcessNamespace",
-        "stabilizationWindowSeconds",
-        "startingDeadlineSeconds",
-        "storageCapacity",
-        "successfulJobsHistoryLimit",
-        "suspend",
-        "targetCPUUtilizationPercentage",
-        "terminating",
-        "terminationGracePeriodSeconds",
-        "tolerationSeconds",
-        "ttlSecondsAfterFinished",
-    ]
-)
-"""Numbers and booleans by pointer."""
-EMPTY_COUNTS = frozenset({"storageClassName", "holderIdentity", "ingressClassName"})
-"""Strings by pointer whose emptiness says something."""
+_PACKAGES = {"": "core", "internal": "apiserverinternal"}
+"""Groups whose Go package is not named after the group's first part."""
 
 
 @cache
 def messages() -> dict[str, dict[int, Field]]:
-    """Message -> number -> (name, type, how); see :mod:`apiserver.wire.generate`."""
+    """Message -> number -> field; ``generate.go`` makes the file."""
     raw = json.loads((Path(__file__).parent / "fields.json").read_bytes())
     return {
         message: {int(number): (name, type_, how) for number, (name, type_, how) in fields.items()}
@@ -92,4 +35,5 @@ def messages() -> dict[str, dict[int, Field]]:
 def message_name(api_version: str, kind: str) -> str:
     """``apps/v1``, ``Deployment`` -> ``apps.v1.Deployment``."""
     group, _, version = api_version.rpartition("/")
-    return f"{group.partition('.')[0] or 'core'}.{version}.{kind}"
+    first = group.partition(".")[0]
+    return f"{_PACKAGES.get(first, first)}.{version}.{kind}"

@@ -14,7 +14,7 @@ from typing import Any
 
 import orjson
 
-from apiserver.wire.table import EMPTY_COUNTS, ZERO_COUNTS, message_name, messages
+from apiserver.wire.table import message_name, messages
 from common.api.status import BadRequest, UnsupportedMediaType
 from common.api.time import to_rfc3339, to_rfc3339_micro
 
@@ -82,20 +82,9 @@ def _message(name: str, data: bytes, depth: int) -> Any:
             found.update(_message(type_, _as_bytes(value), depth + 1))
         else:
             decoded = _value(type_, value, depth)
-            if _says_something(key, decoded):
+            if decoded is not None and (how == "?" or decoded or len(type_) > 1):  # a message is said, empty or not
                 found[key] = decoded
     return found
-
-
-def _says_something(key: str, value: Any) -> bool:
-    """Whether JSON would carry this value: zeros of fields that Go holds by value are left out."""
-    if value is None:
-        return False
-    if value == "" and isinstance(value, str):
-        return key in EMPTY_COUNTS
-    if isinstance(value, bool | int | float) and not value:
-        return key in ZERO_COUNTS
-    return True
 
 
 def _value(type_: str, value: int | bytes, depth: int) -> Any:

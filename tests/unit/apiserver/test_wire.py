@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from apiserver.resources.table import RESOURCES
+from apiserver.schema import definitions
 from apiserver.wire.table import message_name, messages
 from apiserver.wire.transcode import to_json
 from common.api.status import BadRequest, StatusError, UnsupportedMediaType
@@ -70,6 +71,70 @@ def test_every_kind_is_known() -> None:
     for table in messages().values():
         for _, type_, _ in table.values():
             assert len(type_) == 1 or type_ in messages(), type_
+
+
+def properties(message: str) -> set[str]:
+    """What a message has in JSON, with what it embeds."""
+    fields = messages()[message].values()
+    return {name for name, _, how in fields if how != "~"}.union(
+        *(properties(type_) for _, type_, how in fields if how == "~")
+    )
+
+
+def test_messages_have_the_properties_of_their_definitions() -> None:
+    special = {"FieldsV1", "MicroTime", "Time"}
+    compared = 0
+    for name, definition in definitions.load().items():
+        message = name.removeprefix("io.k8s.api.").removeprefix("io.k8s.apimachinery.pkg.apis.")
+        if message not in messages() or message.rpartition(".")[2] in special:
+            continue
+        envelope_has = {"apiVersion", "kind"} if "x-kubernetes-group-version-kind" in definition else set()
+        wanted = set(definition.get("properties", {})) - envelope_has
+        assert properties(message) - envelope_has == wanted, message
+        compared += 1
+    assert compared > 400
+
+
+@pytest.mark.parametrize(
+    ("api_version", "kind", "raw", "said"),
+    [
+        # zeros by pointer, and those that Go always writes
+        (
+            "policy/v1",
+            "PodDisruptionBudget",
+            field(2, field(3, field(1, 0) + field(2, 0) + field(3, ""))),
+            {"spec": {"maxUnavailable": 0}},
+        ),
+        ("scheduling.k8s.io/v1", "PriorityClass", field(2, 0) + field(3, 0), {"value": 0}),
+        ("batch/v1", "Job", field(2, field(1, 0) + field(5, 0)), {"spec": {"parallelism": 0, "manualSelector": False}}),
+        ("v1", "ServiceAccount", field(4, 0), {"automountServiceAccountToken": False}),
+        # embedded structs
+        (
+            "networking.k8s.io/v1",
+            "Ingress",
+            field(2, field(3, field(1, "h") + field(2, field(1, field(1, field(1, "/") + field(3, "Exact")))))),
+            {"spec": {"rules": [{"host": "h", "http": {"paths": [{"path": "/", "pathType": "Exact"}]}}]}},
+        ),
+        # names that differ only in JSON
+        (
+            "admissionregistration.k8s.io/v1",
+            "ValidatingWebhookConfiguration",
+            field(2, field(1, "w") + field(3, field(1, "CREATE") + field(2, field(2, "v1")))),
+            {"webhooks": [{"name": "w", "rules": [{"operations": ["CREATE"], "apiVersions": ["v1"]}]}]},
+        ),
+        (
+            "networking.k8s.io/v1",
+            "IngressClass",
+            field(2, field(2, field(1, "g") + field(2, "K") + field(3, "n"))),
+            {"spec": {"parameters": {"apiGroup": "g", "kind": "K", "name": "n"}}},
+        ),
+        # a field that another kind embeds under the same name
+        ("node.k8s.io/v1", "RuntimeClass", field(2, "runc"), {"handler": "runc"}),
+    ],
+)
+def test_fields_mean_what_go_means(api_version: str, kind: str, raw: bytes, said: dict[str, object]) -> None:
+    decoded = orjson.loads(to_json(envelope(api_version, kind, raw)))
+    assert decoded == {"kind": kind, "apiVersion": api_version, **said}
 
 
 def test_bytes_and_options() -> None:
