@@ -117,6 +117,34 @@ class ScalePaths:
     selector: str = "spec.selector"
 
 
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What a write's transaction compares and does beside the object itself (etcd's Compare and RequestOp)."""
+
+    compare: tuple[Any, ...] = ()
+    then: tuple[Any, ...] = ()
+
+    async def enter(self) -> Terms:
+        return self
+
+    def leave(self, revision: int) -> None:
+        return None
+
+
+class Guard(Protocol):
+    """Something that must be so when a write reaches etcd, whatever other servers do meanwhile.
+
+    What admission read from the cache may be out of date by then. A guard puts it into the write's own transaction:
+    when it is not so any more, the write does not happen, and the request is looked at again.
+    """
+
+    async def enter(self) -> Terms:
+        """The terms, computed just before the transaction. Raises what refuses the write."""
+
+    def leave(self, revision: int) -> None:
+        """After the transaction: the revision that it made, 0 when it made none (or nobody knows)."""
+
+
 class ObjectStore(Protocol):
     """Storage of one resource. Objects handed out carry metadata.resourceVersion and may be changed by the caller."""
 
@@ -125,8 +153,14 @@ class ObjectStore(Protocol):
     async def get(self, namespace: str, name: str) -> Object:
         """The object as etcd has it now. Raises NotFound."""
 
-    async def create(self, obj: Object) -> Object:
-        """Stores as it is (no defaulting, no admission). Raises AlreadyExists."""
+    async def fresh(self) -> bool:
+        """Whether the watch cache has come to what etcd holds now. Waits for it a little."""
+
+    async def reached(self, revision: int) -> bool:
+        """Whether the watch cache has come to ``revision``. Waits for it a little."""
+
+    async def create(self, obj: Object, guards: Sequence[Guard] = ()) -> Object:
+        """Stores as it is (no defaulting, no admission). Raises AlreadyExists, Stale."""
 
     async def update(
         self,
@@ -153,6 +187,15 @@ class ObjectStore(Protocol):
 
     def cached_list(self, namespace: str | None = None) -> Iterable[Object]:
         """From the watch cache, at once. The objects are shared: do not change them."""
+
+    def unchanged(self, namespace: str, name: str, revision: str) -> Terms:
+        """The object is at ``revision``."""
+
+    def replaced(self, obj: Object) -> Terms:
+        """The object is still at its resourceVersion, and is replaced by ``obj``."""
+
+    def claim(self, claims_of: Callable[[Object], Mapping[bytes, bytes]]) -> None:
+        """Says which keys of etcd (and which owner in each) an object holds while it is stored."""
 
     def on_change(self, callback: Callable[[str, Object], None]) -> None:
         """Calls back with ("ADDED"|"MODIFIED"|"DELETED", object) for each change that the watch cache sees."""
@@ -193,6 +236,8 @@ class AdmissionRequest:
     options: Mapping[str, Any]
     dry_run: bool = False
     warnings: list[str] = field(default_factory=list)
+    guards: list[Guard] = field(default_factory=list)
+    """What the write's transaction has to make sure of."""
 
 
 class AdmissionPlugin(Protocol):

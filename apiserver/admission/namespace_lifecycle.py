@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
-
 from apiserver.admission.plugin import refuse
-from apiserver.types import AdmissionRequest, Object, Registry
-from common.api.status import NotFound, forbidden, not_found
+from apiserver.types import AdmissionRequest, Object, Registry, Terms
+from common.api.status import forbidden, not_found
 
 IMMORTAL = frozenset({"default", "kube-system", "kube-public"})
-CACHE_WAIT_SECONDS = 0.05
-"""A namespace made a moment ago may not be in the cache: a second look comes after this, then etcd is asked."""
+
+MOST_TERMS = 4096
 
 
 class NamespaceLifecycle:
@@ -18,6 +16,7 @@ class NamespaceLifecycle:
 
     def __init__(self, registry: Registry) -> None:
         self._store = registry.store("", "namespaces")
+        self._terms: dict[str, tuple[str, Terms]] = {}
 
     def handles(self, request: AdmissionRequest) -> bool:
         if request.resource.group == "" and request.resource.plural == "namespaces":
@@ -30,6 +29,9 @@ class NamespaceLifecycle:
         if request.operation == "DELETE":
             return
         namespace = await self._find(request.namespace)
+        if request.operation == "CREATE":
+            # Nothing may be made in it after another server was told to delete it.
+            request.guards.append(self._unchanged(request.namespace, namespace["metadata"]["resourceVersion"]))
         if request.operation == "CREATE" and _is_terminating(namespace):
             text = f"unable to create new content in namespace {request.namespace} because it is being terminated"
             error = refuse(request, text)
@@ -45,18 +47,23 @@ class NamespaceLifecycle:
         if request.operation == "DELETE" and request.name in IMMORTAL:
             raise forbidden("namespaces", request.name, "", "this namespace may not be deleted")
 
+    def _unchanged(self, name: str, revision: str) -> Terms:
+        known = self._terms.get(name)
+        if known is None or known[0] != revision:
+            if len(self._terms) >= MOST_TERMS:
+                self._terms.clear()
+            known = self._terms[name] = revision, self._store.unchanged("", name, revision)
+        return known[1]
+
     async def _find(self, name: str) -> Object:
         cached = self._store.cached("", name)
         if cached is not None:
             return cached
-        await asyncio.sleep(CACHE_WAIT_SECONDS)
+        await self._store.fresh()  # made a moment ago, perhaps, and by another server
         cached = self._store.cached("", name)
-        if cached is not None:
-            return cached
-        try:
-            return await self._store.get("", name)
-        except NotFound:
-            raise not_found("namespaces", name) from None
+        if cached is None:
+            raise not_found("namespaces", name)
+        return cached
 
 
 def _is_terminating(namespace: Object) -> bool:

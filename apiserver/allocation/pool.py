@@ -1,19 +1,21 @@
 """A range of numbers, each of which one owner has at most.
 
-What is taken is derived: the stored objects say so, and the pool follows them through the watch cache. Between the
-choice of a number and the stored object that carries it, a reservation holds it; one whose object was never stored
-(validation refused it, the client went away) runs out by itself. So nothing can leak, and nothing needs repair.
+What is taken is derived: the stored objects say so, and the pool follows them through the watch cache. It proposes
+numbers; that nobody else took one meanwhile is made sure of where the object is stored, by a key of etcd for each
+number (:mod:`apiserver.storage.claims`). So the pool reserves nothing. It only remembers for a moment what it proposed,
+so that requests at the same time do not get the same proposal.
 """
 
 from __future__ import annotations
 
 import random
-import time
-from collections.abc import Iterable
+from collections import OrderedDict
+from collections.abc import Collection, Iterable
 from itertools import chain
 
-RESERVATION_SECONDS = 60.0
 RANDOM_TRIES = 64
+RECENT = 256
+"""How many proposals are remembered."""
 
 
 class AlreadyAllocated(Exception):
@@ -25,6 +27,8 @@ class NotInRange(Exception):
 
 
 class RangeFull(Exception):
+    what = ""
+
     def __str__(self) -> str:
         return "range is full"
 
@@ -42,67 +46,66 @@ class Pool:
         self.first, self.last, self._band = first, last, band
         self._owners: dict[int, str] = {}
         self._held: dict[str, frozenset[int]] = {}
-        self._reserved: dict[int, tuple[str, float]] = {}
+        self._clashes: dict[int, list[str]] = {}
+        """Who else carries a number that has an owner."""
+        self._recent: OrderedDict[int, None] = OrderedDict()
 
     def observe(self, owner: str, numbers: Iterable[int]) -> list[int]:
         """What the stored object of ``owner`` carries now. Returns numbers that another owner has already."""
         new = frozenset(n for n in numbers if self.first <= n <= self.last)
-        for number in self._held.get(owner, frozenset()) - new:
-            if self._owners.get(number) == owner:
-                del self._owners[number]
+        held = self._held.get(owner, frozenset())
+        for number in held - new:
+            self._release(number, owner)
         clashes = []
-        for number in new:
+        for number in new - held:
             if self._owners.setdefault(number, owner) != owner:
                 clashes.append(number)
-            if self._reserved.get(number, ("", 0.0))[0] == owner:
-                del self._reserved[number]
+                self._clashes.setdefault(number, []).append(owner)
         if new:
             self._held[owner] = new
         else:
             self._held.pop(owner, None)
         return clashes
 
-    def take(self, number: int, owner: str, *, reserve: bool = True) -> None:
-        """Reserves the number asked for. Raises NotInRange, AlreadyAllocated."""
+    def _release(self, number: int, owner: str) -> None:
+        others = self._clashes.get(number, [])
+        if self._owners.get(number) != owner:
+            others.remove(owner)
+        elif others:
+            self._owners[number] = others.pop(0)
+        else:
+            del self._owners[number]
+        if not others:
+            self._clashes.pop(number, None)
+
+    def check(self, number: int, owner: str) -> None:
+        """Raises NotInRange, or AlreadyAllocated when another owner has the number."""
         if not self.first <= number <= self.last:
             raise NotInRange
-        if not self._free(number, owner):
+        if self._owners.get(number, owner) != owner:
             raise AlreadyAllocated
-        if reserve:
-            self._reserve(number, owner)
 
-    def choose(self, owner: str, *, reserve: bool = True) -> int:
-        """Reserves any free number. Raises RangeFull."""
-        number = self._pick()
-        if reserve:
-            self._reserve(number, owner)
+    def choose(self, but: Collection[int] = ()) -> int:
+        """Any free number that is none of ``but``. Raises RangeFull."""
+        number = self._pick(but)
+        self._recent[number] = None
+        self._recent.move_to_end(number)
+        if len(self._recent) > RECENT:
+            self._recent.popitem(last=False)
         return number
 
-    def _pick(self) -> int:
+    def _pick(self, but: Collection[int]) -> int:
         upper = self.first + self._band
         for _ in range(RANDOM_TRIES):
             number = random.randint(upper, self.last)
-            if self._free(number):
+            if number not in self._owners and number not in self._recent and number not in but:
                 return number
-        for low, high in ((upper, self.last), (self.first, upper - 1)):
-            if high < low:
-                continue
-            start = random.randint(low, high)
-            for number in chain(range(start, high + 1), range(low, start)):
-                if self._free(number):
-                    return number
+        for proposed in (self._recent, ()):  # what was proposed may never have been stored
+            for low, high in ((upper, self.last), (self.first, upper - 1)):
+                if high < low:
+                    continue
+                start = random.randint(low, high)
+                for number in chain(range(start, high + 1), range(low, start)):
+                    if number not in self._owners and number not in proposed and number not in but:
+                        return number
         raise RangeFull
-
-    def _free(self, number: int, owner: str | None = None) -> bool:
-        """Whether nobody has it (or ``owner`` itself has)."""
-        if self._owners.get(number, owner) != owner:
-            return False
-        holder, deadline = self._reserved.get(number, (owner, 0.0))
-        return holder == owner or deadline < time.monotonic()
-
-    def _reserve(self, number: int, owner: str) -> None:
-        if self._owners.get(number) != owner:
-            self._reserved[number] = (owner, time.monotonic() + RESERVATION_SECONDS)
-        if len(self._reserved) > 4096:
-            now = time.monotonic()
-            self._reserved = {n: r for n, r in self._reserved.items() if r[1] >= now}

@@ -13,7 +13,7 @@ import uuid
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
-from apiserver.allocation.services import node_ports_of
+from apiserver.allocation.spec import node_ports_of
 from apiserver.authz.policy.rules import RBAC
 from apiserver.bootstrap import kubernetes_service, objects
 from apiserver.bootstrap.kubernetes_service import ServiceSettings

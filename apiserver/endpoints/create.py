@@ -7,11 +7,14 @@ from apiserver.endpoints.api import Api, to_served
 from apiserver.endpoints.options import WriteOptions, write_options
 from apiserver.endpoints.request import Answer, Request, Target
 from apiserver.endpoints.views import view_for
+from apiserver.storage.store import Stale
 from apiserver.types import AdmissionRequest, Object, Resource, User
-from common.api.status import AlreadyExists, BadRequest, already_exists, invalid
+from common.api.status import AlreadyExists, BadRequest, StatusError, already_exists, invalid
 
 NAME_ATTEMPTS = 8
 """How often another generated name is tried when one is taken (upstream: RetryGenerateName)."""
+STALE_ATTEMPTS = 32
+"""How often a create is looked at again because another server changed what it rests on."""
 
 
 async def create(api: Api, request: Request, target: Target) -> Answer:
@@ -23,15 +26,31 @@ async def create(api: Api, request: Request, target: Target) -> Answer:
     if target.name:
         _check_name(obj, target.name)
     generated = bool(obj["metadata"].get("generateName")) and not obj["metadata"].get("name")
-    for attempt in range(NAME_ATTEMPTS):
+    names, stale, looked = 0, 0, False
+    said = list(request.warnings)
+    while True:
+        seen = api.stores.feed.revision
         try:
             stored = await create_object(api, resource, target.namespace, obj, request.user, options, request.warnings)
-            break
+            return Answer(view.object(to_served(resource, stored)), 201)
         except AlreadyExists:
-            if not generated or attempt == NAME_ATTEMPTS - 1:
+            names += 1
+            if not generated or names == NAME_ATTEMPTS:
                 raise
-            obj = api.decode_object(body, content_type, resource, options.validation, [])
-    return Answer(view.object(to_served(resource, stored)), 201)
+        except Stale:
+            stale += 1
+            if stale == STALE_ATTEMPTS:
+                raise
+        except StatusError as error:
+            # What was refused for the caches' sake is looked at once more if they were not up to date: the client
+            # may have been told of a change by another server.
+            if looked or error.code >= 500 or not await api.store(resource).fresh() or seen == api.stores.feed.revision:
+                raise
+            looked = True
+        request.warnings[:] = said
+        obj = api.decode_object(body, content_type, resource, options.validation, [])
+        if target.name:
+            _check_name(obj, target.name)
 
 
 def _check_name(obj: Object, name: str) -> None:
@@ -81,4 +100,4 @@ async def create_object(
         if await store.exists(obj["metadata"].get("namespace", ""), obj["metadata"]["name"]):
             raise already_exists(kind.plural, obj["metadata"]["name"], kind.group)
         return obj
-    return await store.create(obj)
+    return await store.create(obj, review.guards)

@@ -16,7 +16,7 @@ from apiserver.endpoints.options import WriteOptions, write_options
 from apiserver.endpoints.request import Answer, Request, Target
 from apiserver.endpoints.views import view_for
 from apiserver.storage.cache import Entry
-from apiserver.types import AdmissionRequest, Object, Resource, User
+from apiserver.types import AdmissionRequest, Guard, Object, Resource, User
 from common.api.status import BadRequest, GoSyntax, conflict, invalid, invalid_value
 
 CONDITIONAL_ONLY = frozenset(
@@ -84,18 +84,19 @@ async def change_object(
     """Writes what ``produce`` makes of the present object, after all checks. The stored object."""
     store = api.store(target.resource)
     kind = store.resource
+    guards: list[Guard] = []
 
     async def change(entry: Entry) -> Object:
         old = entry.parse()
         noted: list[str] = []
         obj = produce(entry, noted)
         check_revision(obj, old, kind)
-        await _prepare(api, kind, target, user, options, obj, old, noted)
+        guards[:] = await _prepare(api, kind, target, user, options, obj, old, noted)
         warnings[:] = [*said, *noted]
         return obj
 
     said = list(warnings)
-    return await store.update_entry(target.namespace, target.name, change, dry_run=options.dry_run)
+    return await store.update_entry(target.namespace, target.name, change, dry_run=options.dry_run, guards=guards)
 
 
 def check_revision(obj: Object, old: Object, resource: Resource) -> None:
@@ -123,7 +124,7 @@ async def _prepare(
     obj: Object,
     old: Object,
     warnings: list[str],
-) -> None:
+) -> list[Guard]:
     metadata.carry_over(obj, old, kind, target.subresource)
     strategy, subresource = kind.strategy, target.subresource
     strategy.prepare_for_update(obj, old, subresource)
@@ -148,3 +149,4 @@ async def _prepare(
         raise invalid(kind.kind, target.name, kind.group, errors)
     await api.admission.validate(review)
     warnings.extend(strategy.warnings(obj))
+    return review.guards

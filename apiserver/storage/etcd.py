@@ -218,6 +218,8 @@ def _status(error: grpc.aio.AioRpcError) -> StatusError:
         return Timeout("etcdserver: request timed out", {"retryAfterSeconds": 1})
     if code == grpc.StatusCode.UNAVAILABLE:
         return ServiceUnavailable(f"etcdserver: unavailable: {text}", {"retryAfterSeconds": 1})
+    if "requested lease not found" in text:
+        return LeaseNotFound(text, {"retryAfterSeconds": 1})
     if "request is too large" in text or "larger than max" in text:
         return RequestEntityTooLarge("etcdserver: request is too large")
     return InternalError(f"rpc error: code = {code.name} desc = {text}")
@@ -225,6 +227,10 @@ def _status(error: grpc.aio.AioRpcError) -> StatusError:
 
 class CompactedError(InternalError):
     """The revision asked for is no longer there (or not there yet)."""
+
+
+class LeaseNotFound(ServiceUnavailable):
+    """The lease of a write is no longer there: another one does it."""
 
 
 def prefix_end(prefix: bytes) -> bytes:

@@ -8,7 +8,8 @@ from apiserver.storage.cache import ResourceCache
 from apiserver.storage.encoding import ROOT, storage_of
 from apiserver.storage.etcd import Etcd, ReadIndex
 from apiserver.storage.feed import Feed
-from apiserver.storage.store import Leases, Store
+from apiserver.storage.leases import Leases
+from apiserver.storage.store import Store
 from apiserver.types import Resource
 from common.api.status import NotFound
 

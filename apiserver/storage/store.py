@@ -7,18 +7,19 @@ older than a write that was answered before it began: it asks etcd for its revis
 
 from __future__ import annotations
 
-import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from inspect import isawaitable
+from typing import Any
 
-from apiserver.storage import continuation, transactions
+from apiserver.storage import claims, continuation, transactions
 from apiserver.storage.cache import Entry, ResourceCache
 from apiserver.storage.encoding import encode, join_key, prefix_of, with_revision
-from apiserver.storage.etcd import CompactedError, Etcd, ReadIndex, prefix_end
+from apiserver.storage.etcd import CompactedError, Etcd, LeaseNotFound, ReadIndex, prefix_end
 from apiserver.storage.feed import Feed
+from apiserver.storage.leases import Leases
 from apiserver.storage.watchers import Hub
-from apiserver.types import Object, Resource
+from apiserver.types import Guard, Object, Resource, Terms
 from common.api.selectors import EVERYTHING, Selector
 from common.api.status import Conflict, Expired, StatusError, Timeout, already_exists, conflict, not_found
 
@@ -26,10 +27,6 @@ Change = Callable[[Object], Object | None] | Callable[[Object], Awaitable[Object
 
 ATTEMPTS = 64
 PAGE = 500
-EVENT_TTL = 3600
-"""Events are forgotten after an hour (upstream's --event-ttl)."""
-LEASE_SHARE = 60.0
-"""Events of one minute share a lease."""
 
 EXPIRED_TOKEN = (
     "The provided continue parameter is too old to display a consistent list result. You can start a new list without "
@@ -47,20 +44,8 @@ class Page:
     remaining: int | None = None
 
 
-class Leases:
-    """Leases that expire what nobody deletes. Keys written within a minute share one."""
-
-    def __init__(self, etcd: Etcd, seconds: int = EVENT_TTL) -> None:
-        self._etcd = etcd
-        self._seconds = seconds
-        self._lease = 0
-        self._until = 0.0
-
-    async def current(self) -> int:
-        if time.monotonic() >= self._until:
-            self._lease = await self._etcd.lease_grant(self._seconds + int(LEASE_SHARE))
-            self._until = time.monotonic() + LEASE_SHARE
-        return self._lease
+class Stale(Conflict):
+    """What a guard of the write stands for is not so any more: nothing was written, and the caches show why."""
 
 
 class Store:
@@ -77,12 +62,17 @@ class Store:
         self._read_index = index
         self._leases = leases
         self._prefix = prefix_of(*cache.storage)
+        self._claims_of: claims.ClaimsOf | None = None
+        """The keys that an object of this resource holds while it is stored."""
 
     # -- reading
 
     async def fresh(self) -> bool:
         """Whether the cache has reached what etcd holds now."""
         return await self.feed.wait(await self._read_index.revision())
+
+    async def reached(self, revision: int) -> bool:
+        return await self.feed.wait(revision)
 
     async def entry(self, namespace: str, name: str) -> Entry:
         """The object as it is now. Raises NotFound."""
@@ -156,15 +146,25 @@ class Store:
     def on_change(self, callback: Callable[[str, Object], None]) -> None:
         self.cache.callbacks.append(callback)
 
+    def claim(self, claims_of: claims.ClaimsOf) -> None:
+        self._claims_of = claims_of
+
     # -- writing
 
-    async def create(self, obj: Object) -> Object:
+    async def create(self, obj: Object, guards: Sequence[Guard] = ()) -> Object:
         metadata = obj["metadata"]
         namespace = metadata.get("namespace", "") if self.resource.namespaced else ""
         key, value = self._key(namespace, metadata["name"]), encode(obj)
-        answer = await self._etcd.txn(transactions.create(key, value, await self._lease()))
+        request = transactions.create(key, value, await self._lease())
+        if self._claims_of is not None:
+            _add(request, claims.terms(claims.NOTHING, self._claims_of(obj)))
+        answer = await self._commit(request, guards)
         if not answer.succeeded:
-            raise already_exists(self.resource.plural, metadata["name"], self.resource.group)
+            if answer.responses[0].response_range.count:
+                raise already_exists(self.resource.plural, metadata["name"], self.resource.group)
+            await self.feed.wait(answer.header.revision)
+            stale = conflict(self.resource.plural, metadata["name"], self.resource.group)
+            raise Stale(stale.message, stale.details)
         metadata["resourceVersion"] = str(answer.header.revision)
         return obj
 
@@ -186,8 +186,12 @@ class Store:
         *,
         resource_version: str | None = None,
         dry_run: bool = False,
+        guards: Sequence[Guard] = (),
     ) -> Object:
-        """As :meth:`update`; ``change`` gets the entry, to parse as often as it needs."""
+        """As :meth:`update`; ``change`` gets the entry, to parse as often as it needs.
+
+        ``guards`` is looked at after each call of ``change``, which may fill it.
+        """
         entry, current = await self._start(namespace, name)
         key = self._key(namespace, name)
         for _ in range(ATTEMPTS):
@@ -210,6 +214,10 @@ class Store:
                 entry, current = newer, True
                 continue
             if dry_run:
+                newer = entry if current else await self._read(namespace, name)
+                if newer.revision != entry.revision:
+                    entry, current = newer, True
+                    continue
                 result["metadata"]["resourceVersion"] = str(entry.revision)
                 return result
             remove = is_gone(self.resource, result)
@@ -221,15 +229,22 @@ class Store:
                     return entry.parse()
                 entry, current = newer, True
                 continue
-            answer = await self._etcd.txn(
+            request = (
                 transactions.delete(key, entry.revision)
                 if remove
                 else transactions.update(key, value, entry.revision, await self._lease())
             )
+            if self._claims_of is not None:
+                after = claims.NOTHING if remove else self._claims_of(result)
+                _add(request, claims.terms(self._claims_of(entry.object), after))
+            answer = await self._commit(request, guards)
             if answer.succeeded:
                 result["metadata"]["resourceVersion"] = str(answer.header.revision)
                 return result
-            entry, current = self._state(namespace, name, answer), True
+            newer = self._state(namespace, name, answer)
+            if newer.revision == entry.revision:  # it was another term that failed: what it stands for comes
+                await self.feed.wait(answer.header.revision)
+            entry, current = newer, True
         raise conflict(self.resource.plural, name, self.resource.group)
 
     async def delete(
@@ -247,7 +262,10 @@ class Store:
                     raise
                 entry, current = newer, True
                 continue
-            answer = await self._etcd.txn(transactions.delete(key, entry.revision))
+            request = transactions.delete(key, entry.revision)
+            if self._claims_of is not None:
+                _add(request, claims.terms(self._claims_of(obj), claims.NOTHING))
+            answer = await self._etcd.txn(request)
             if answer.succeeded:
                 obj["metadata"]["resourceVersion"] = str(answer.header.revision)
                 return obj
@@ -267,7 +285,41 @@ class Store:
                     f"({metadata.get(field, '')}). The object might have been deleted and then recreated",
                 )
 
+    def unchanged(self, namespace: str, name: str, revision: str) -> Terms:
+        return Terms((transactions.at(self._key(namespace, name), int(revision)),))
+
+    def replaced(self, obj: Object) -> Terms:
+        metadata = obj["metadata"]
+        key = self._key(metadata.get("namespace", "") if self.resource.namespaced else "", metadata["name"])
+        revision = int(metadata["resourceVersion"])
+        return Terms((transactions.at(key, revision),), (transactions.put(key, encode(obj)),))
+
     # -- helpers
+
+    async def _commit(self, request: object, guards: Sequence[Guard]) -> Any:
+        """Sends a write's transaction, with the terms of its guards."""
+        if not guards:
+            return await self._send(request)
+        entered, revision = 0, 0
+        try:
+            for guard in guards:
+                _add(request, await guard.enter())
+                entered += 1
+            answer = await self._send(request)
+            if answer.succeeded:
+                revision = answer.header.revision
+            return answer
+        finally:
+            for guard in guards[:entered]:
+                guard.leave(revision)
+
+    async def _send(self, request: object) -> Any:
+        try:
+            return await self._etcd.txn(request)
+        except LeaseNotFound:
+            if self._leases is not None:
+                self._leases.forget()
+            raise
 
     def _key(self, namespace: str, name: str) -> bytes:
         return self._prefix + join_key(namespace, name).encode()
@@ -302,6 +354,11 @@ class Store:
         for kv in kvs:  # type: ignore[attr-defined]
             return self.cache.entry_of(namespace, name, kv.mod_revision, kv.value)
         raise self._missing(name)
+
+
+def _add(request: Any, terms: Terms) -> None:
+    request.compare.extend(terms.compare)
+    request.success.extend(terms.then)
 
 
 def is_gone(resource: Resource, obj: Object) -> bool:

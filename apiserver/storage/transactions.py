@@ -1,4 +1,7 @@
-"""The three etcd transactions of an object: each compares what the writer has seen, and reads when it lost."""
+"""The three etcd transactions of an object: each compares what the writer has seen, and reads when it lost.
+
+Other terms may be added to them before they are sent: see ``claims`` and ``apiserver.types.Guard``.
+"""
 
 from __future__ import annotations
 
@@ -8,18 +11,19 @@ from aetcd import rpc
 
 
 def create(key: bytes, value: bytes, lease: int = 0) -> Any:
-    """Puts the key if it is not there."""
+    """Puts the key if it is not there; when it lost, whether it is there (other terms may have failed)."""
     return rpc.TxnRequest(
-        compare=[rpc.Compare(target=rpc.Compare.CREATE, result=rpc.Compare.EQUAL, key=key, create_revision=0)],
-        success=[rpc.RequestOp(request_put=rpc.PutRequest(key=key, value=value, lease=lease))],
+        compare=[absent(key)],
+        success=[put(key, value, lease)],
+        failure=[rpc.RequestOp(request_range=rpc.RangeRequest(key=key, count_only=True))],
     )
 
 
 def update(key: bytes, value: bytes, revision: int, lease: int = 0) -> Any:
     """Puts the key if it is still at ``revision``; its present state otherwise."""
     return rpc.TxnRequest(
-        compare=[_at(key, revision)],
-        success=[rpc.RequestOp(request_put=rpc.PutRequest(key=key, value=value, lease=lease))],
+        compare=[at(key, revision)],
+        success=[put(key, value, lease)],
         failure=[rpc.RequestOp(request_range=rpc.RangeRequest(key=key))],
     )
 
@@ -27,11 +31,27 @@ def update(key: bytes, value: bytes, revision: int, lease: int = 0) -> Any:
 def delete(key: bytes, revision: int) -> Any:
     """Removes the key if it is still at ``revision``; its present state otherwise."""
     return rpc.TxnRequest(
-        compare=[_at(key, revision)],
+        compare=[at(key, revision)],
         success=[rpc.RequestOp(request_delete_range=rpc.DeleteRangeRequest(key=key))],
         failure=[rpc.RequestOp(request_range=rpc.RangeRequest(key=key))],
     )
 
 
-def _at(key: bytes, revision: int) -> Any:
+def put(key: bytes, value: bytes, lease: int = 0) -> Any:
+    return rpc.RequestOp(request_put=rpc.PutRequest(key=key, value=value, lease=lease))
+
+
+def absent(key: bytes) -> Any:
+    return rpc.Compare(target=rpc.Compare.CREATE, result=rpc.Compare.EQUAL, key=key, create_revision=0)
+
+
+def at(key: bytes, revision: int) -> Any:
+    """The key is at ``revision``: 0 when it is absent."""
     return rpc.Compare(target=rpc.Compare.MOD, result=rpc.Compare.EQUAL, key=key, mod_revision=revision)
+
+
+def delete_if(key: bytes, value: bytes) -> Any:
+    """Removes the key if it has this value; nothing otherwise. One step of another transaction."""
+    compare = rpc.Compare(target=rpc.Compare.VALUE, result=rpc.Compare.EQUAL, key=key, value=value)
+    remove = rpc.RequestOp(request_delete_range=rpc.DeleteRangeRequest(key=key))
+    return rpc.RequestOp(request_txn=rpc.TxnRequest(compare=[compare], success=[remove]))

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import copy
 import itertools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from inspect import isawaitable
 from typing import Any
 
 from apiserver.resources.strategy import KindStrategy
-from apiserver.types import AdmissionRequest, Object, Operation, Resource, User
+from apiserver.types import AdmissionRequest, Guard, Object, Operation, Resource, Terms, User
 from common.api.status import already_exists, not_found
 
 Change = Callable[[Object], Any]
@@ -31,7 +32,22 @@ class MemoryStore:
             raise not_found(self.resource.plural, name, self.resource.group)
         return copy.deepcopy(self.objects[namespace, name])
 
-    async def create(self, obj: Object) -> Object:
+    async def fresh(self) -> bool:
+        return True
+
+    async def reached(self, revision: int) -> bool:
+        return True
+
+    def unchanged(self, namespace: str, name: str, revision: str) -> Terms:
+        return Terms()
+
+    def replaced(self, obj: Object) -> Terms:
+        return Terms((), (partial(self.put, obj),))
+
+    def claim(self, claims_of: Callable[[Object], Mapping[bytes, bytes]]) -> None:
+        pass
+
+    async def create(self, obj: Object, guards: Sequence[Guard] = ()) -> Object:
         metadata = obj["metadata"]
         key = metadata.get("namespace", ""), metadata["name"]
         if key in self.objects:
@@ -113,3 +129,12 @@ def review(
     kind = resource(group, plural)
     user = user or User("u", groups=("system:authenticated",))
     return AdmissionRequest(operation, kind, subresource, namespace, name, obj, old, user, {}, dry_run)
+
+
+async def commit(request: AdmissionRequest) -> None:
+    """What storage does when the request's object is written."""
+    for guard in request.guards:
+        for step in (await guard.enter()).then:
+            if callable(step):  # a replaced object of this fake; etcd's own steps are for etcd
+                step()
+        guard.leave(next(_revisions))

@@ -21,7 +21,7 @@ from apiserver.admission.service_account import ServiceAccount, mount_token
 from apiserver.admission.taint_nodes_by_condition import TaintNodesByCondition
 from apiserver.types import User
 from common.api.status import Forbidden, NotFound
-from tests.unit.apiserver.fakes import MemoryRegistry, review
+from tests.unit.apiserver.fakes import MemoryRegistry, commit, review
 
 
 def pod(name: str = "p", **spec: Any) -> dict[str, Any]:
@@ -240,27 +240,48 @@ def sized(name: str, cpu: str) -> dict[str, Any]:
     return obj
 
 
-async def test_a_quota_counts_what_is_there_and_what_was_just_admitted() -> None:
+async def charge(plugin: ResourceQuota, obj: dict[str, Any], **more: Any) -> None:
+    request = review("CREATE", "", "pods", obj, **more)
+    await plugin.validate(request)
+    await commit(request)
+
+
+async def test_a_quota_is_charged_by_the_write_itself() -> None:
     registry = MemoryRegistry()
     plugin = quota(registry, pods="2", requests__cpu="1")
     first = sized("a", "400m")
-    await plugin.validate(review("CREATE", "", "pods", first))
+    await plugin.validate(review("CREATE", "", "pods", first))  # and refused later on by something else
+    assert "status" not in registry.store("", "resourcequotas").objects["default", "q"]
+    await charge(plugin, first)
+    registry.store("", "pods").put(first)
     assert registry.store("", "resourcequotas").objects["default", "q"]["status"]["used"] == {
         "pods": "1",
         "requests.cpu": "400m",
     }
     with pytest.raises(Forbidden) as refused:
-        await plugin.validate(review("CREATE", "", "pods", sized("b", "700m")))
+        await charge(plugin, sized("b", "700m"))
     assert refused.value.message == (
         'pods "b" is forbidden: exceeded quota: q, requested: requests.cpu=700m, used: requests.cpu=400m, '
         "limited: requests.cpu=1"
     )
-    registry.store("", "pods").put(first)
-    await plugin.validate(review("CREATE", "", "pods", sized("b", "600m")))
+    second = sized("b", "600m")
+    await charge(plugin, second)
+    registry.store("", "pods").put(second)
     with pytest.raises(Forbidden, match=r"requested: pods=1,requests\.cpu=1m, used: pods=2,requests\.cpu=1, limited"):
-        await plugin.validate(review("CREATE", "", "pods", sized("c", "1m")))
+        await charge(plugin, sized("c", "1m"))
     registry.put("", "pods", "a", "default", spec=first["spec"], status={"phase": "Succeeded"})
-    await plugin.validate(review("CREATE", "", "pods", sized("c", "1m")))
+    await charge(plugin, sized("c", "1m"))
+    assert registry.store("", "resourcequotas").objects["default", "q"]["status"]["used"] == {
+        "pods": "2",
+        "requests.cpu": "601m",
+    }
+
+
+async def test_a_refused_charge_does_not_hold_up_the_next() -> None:
+    plugin = quota(MemoryRegistry(), pods="1", requests__cpu="1")
+    with pytest.raises(Forbidden):
+        await charge(plugin, sized("a", "2"))
+    await charge(plugin, sized("a", "1"))
 
 
 async def test_a_quota_of_compute_wants_it_stated() -> None:
@@ -272,7 +293,7 @@ async def test_a_quota_of_compute_wants_it_stated() -> None:
 async def test_a_dry_run_charges_nothing() -> None:
     plugin = quota(MemoryRegistry(), pods="1")
     for name in ("a", "b"):
-        await plugin.validate(review("CREATE", "", "pods", pod(name), dry_run=True))
+        await charge(plugin, pod(name), dry_run=True)
 
 
 KUBELET = User("system:node:n1", groups=("system:nodes",))

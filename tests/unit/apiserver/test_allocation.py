@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from apiserver.allocation import ServiceAllocation, pool
+from apiserver.allocation import ServiceAllocation
 from apiserver.allocation.pool import AlreadyAllocated, NotInRange, Pool, RangeFull, static_band
+from apiserver.allocation.spec import claims_of
 from common.api.status import Invalid
 from tests.unit.apiserver.fakes import MemoryRegistry, review
 
@@ -25,35 +26,51 @@ def test_static_band(size: int, step: int, limit: int, band: int) -> None:
 
 def test_automatic_choices_leave_the_lower_band_until_the_upper_is_full() -> None:
     numbers = Pool(0, 9, 4)
-    assert {numbers.choose(f"o{i}") for i in range(6)} == {4, 5, 6, 7, 8, 9}
-    assert {numbers.choose(f"p{i}") for i in range(4)} == {0, 1, 2, 3}
+    for expected in ({4, 5, 6, 7, 8, 9}, {0, 1, 2, 3}):
+        chosen = set()
+        for number in expected:
+            chosen.add(found := numbers.choose())
+            numbers.observe(f"o{number}", [found])
+        assert chosen == expected
     with pytest.raises(RangeFull):
-        numbers.choose("late")
+        numbers.choose()
 
 
-def test_a_reservation_without_an_object_runs_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    now = [100.0]
-    monkeypatch.setattr(pool.time, "monotonic", lambda: now[0])
-    numbers = Pool(1, 1, 0)
-    numbers.take(1, "a")
-    with pytest.raises(AlreadyAllocated):
-        numbers.take(1, "b")
-    now[0] += pool.RESERVATION_SECONDS + 1
-    numbers.take(1, "b")
+def test_requests_at_one_time_get_different_proposals_while_there_are_any() -> None:
+    numbers = Pool(0, 9, 0)
+    assert {numbers.choose() for _ in range(10)} == set(range(10))
+    assert 0 <= numbers.choose() <= 9, "what was proposed was perhaps never stored"
+    with pytest.raises(RangeFull):
+        numbers.choose(but=range(10))
 
 
 def test_what_is_stored_stays_taken_until_it_is_released() -> None:
     numbers = Pool(1, 10, 0)
-    numbers.take(5, "a")
+    numbers.check(5, "a")
     assert numbers.observe("a", [5]) == []
     assert numbers.observe("b", [5]) == [5], "a second owner is a clash"
+    assert numbers.observe("b", [5]) == [], "it was said once"
     numbers.observe("b", [])
     with pytest.raises(AlreadyAllocated):
-        numbers.take(5, "b")
+        numbers.check(5, "b")
     numbers.observe("a", [])
-    numbers.take(5, "b")
+    numbers.check(5, "b")
     with pytest.raises(NotInRange):
-        numbers.take(11, "b")
+        numbers.check(11, "b")
+
+
+def test_a_second_owner_has_the_number_when_the_first_goes() -> None:
+    numbers = Pool(1, 10, 0)
+    numbers.observe("a", [5])
+    numbers.observe("b", [5])
+    numbers.observe("c", [5])
+    numbers.observe("b", [])
+    numbers.observe("a", [])
+    with pytest.raises(AlreadyAllocated):
+        numbers.check(5, "a")
+    numbers.check(5, "c")
+    numbers.observe("c", [])
+    numbers.check(5, "a")
 
 
 @given(st.lists(st.tuples(st.sampled_from("abcd"), st.sets(st.integers(1, 6), max_size=3)), max_size=30))
@@ -68,9 +85,9 @@ def test_no_number_has_two_owners(events: list[tuple[str, set[int]]]) -> None:
     for number in range(1, 7):
         if number in taken:
             with pytest.raises(AlreadyAllocated):
-                numbers.take(number, "stranger", reserve=False)
+                numbers.check(number, "stranger")
         else:
-            numbers.take(number, "stranger", reserve=False)
+            numbers.check(number, "stranger")
 
 
 # ---- services -------------------------------------------------------------------------------------------------------
@@ -159,6 +176,27 @@ async def test_stored_services_count_from_the_start_and_until_their_end() -> Non
         await admit(plugin, wanted)
     registry.store("", "services").remove("default", "there")
     await admit(plugin, wanted)
+
+
+async def test_a_service_that_has_another_ones_address_can_be_changed() -> None:
+    registry = MemoryRegistry()
+    for name in ("a", "b"):
+        registry.put("", "services", name, "default", spec={"clusterIP": "10.0.0.20", "ports": [{"port": 80}]})
+    plugin = allocation(registry)
+    for name in ("a", "b"):
+        old = service(name, clusterIP="10.0.0.20", clusterIPs=["10.0.0.20"])
+        await admit(plugin, service(name, ports=[{"port": 81}]), old)
+
+
+def test_claims_are_the_addresses_and_ports() -> None:
+    spec = {"clusterIPs": ["10.0.0.9", "FD00::0:9"], "ports": [{"port": 1, "nodePort": 30001}, {"port": 2}]}
+    assert claims_of(service("s", **spec, healthCheckNodePort=30002)) == {
+        b"/registry/ranges/serviceips/10.0.0.9": b"default/s",
+        b"/registry/ranges/serviceips/fd00::9": b"default/s",
+        b"/registry/ranges/servicenodeports/30001": b"default/s",
+        b"/registry/ranges/servicenodeports/30002": b"default/s",
+    }
+    assert claims_of(service("s", clusterIP="None")) == {}
 
 
 async def test_a_dry_run_takes_nothing() -> None:
