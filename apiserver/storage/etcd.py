@@ -1,9 +1,10 @@
-"""etcd's v3 API, as much of it as an API server needs, over grpc.aio and the generated stubs that aetcd ships.
+"""etcd's v3 API, as much of it as an API server needs, with the generated messages that aetcd ships.
 
-aetcd's own client is not used: it has no TLS, one endpoint, and no limit or revision in ranges. Every call here has a
-deadline; a call that etcd cannot answer in time raises a StatusError (so a request is answered, never hung). Reads are
-repeated on another endpoint when a connection breaks; writes are not, since nobody knows whether they happened: the
-caller is told so, and a compare-and-swap makes its repetition safe.
+aetcd's own client is not used: it has no TLS, one endpoint, and no limit or revision in ranges. How the messages travel
+is the business of ``storage.rpc``. Every call here has a deadline; a call that etcd cannot answer in time raises a
+StatusError (so a request is answered, never hung). Reads are repeated on another endpoint when a connection breaks;
+writes are not, since nobody knows whether they happened: the caller is told so, and a compare-and-swap makes its
+repetition safe.
 https://etcd.io/docs/v3.5/learning/api/
 """
 
@@ -11,37 +12,30 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import ssl
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
-import grpc
-import grpc.aio
 from aetcd import rpc
-from aetcd.rpc.rpc_pb2_grpc import KVStub, LeaseStub, MaintenanceStub, WatchStub
 
+from apiserver.storage.rpc import Channel, Code, RpcError, StreamCall
 from common.api.status import InternalError, RequestEntityTooLarge, ServiceUnavailable, StatusError, Timeout
 
 log = logging.getLogger(__name__)
 
 CALL_TIMEOUT = 5.0
-MAX_MESSAGE = 256 * 1024 * 1024
-"""A page of large objects is above gRPC's default of 4 MiB."""
 
-_OPTIONS = [
-    ("grpc.max_receive_message_length", MAX_MESSAGE),
-    ("grpc.max_send_message_length", MAX_MESSAGE),
-    ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.min_reconnect_backoff_ms", 100),
-    ("grpc.max_reconnect_backoff_ms", 1000),
-    # A stalled etcd keeps its connections open: pings notice.
-    ("grpc.keepalive_time_ms", 10_000),
-    ("grpc.keepalive_timeout_ms", 5_000),
-    ("grpc.keepalive_permit_without_calls", 1),
-]
+METHODS: Mapping[str, tuple[str, Callable[[bytes], Any]]] = {
+    "range": ("/etcdserverpb.KV/Range", rpc.RangeResponse.FromString),
+    "txn": ("/etcdserverpb.KV/Txn", rpc.TxnResponse.FromString),
+    "compact": ("/etcdserverpb.KV/Compact", rpc.CompactionResponse.FromString),
+    "lease_grant": ("/etcdserverpb.Lease/LeaseGrant", rpc.LeaseGrantResponse.FromString),
+    "status": ("/etcdserverpb.Maintenance/Status", rpc.StatusResponse.FromString),
+}
+"""The calls: path, and what reads the response."""
+WATCH = "/etcdserverpb.Watch/Watch"
 
 
 @dataclass(frozen=True)
@@ -52,35 +46,20 @@ class EtcdTLS:
     cert_file: str
     key_file: str
 
-    def credentials(self) -> Any:
-        return grpc.ssl_channel_credentials(
-            root_certificates=Path(self.ca_file).read_bytes(),
-            private_key=Path(self.key_file).read_bytes(),
-            certificate_chain=Path(self.cert_file).read_bytes(),
-        )
+    def context(self) -> ssl.SSLContext:
+        context = ssl.create_default_context(cafile=self.ca_file)
+        context.load_cert_chain(self.cert_file, self.key_file)
+        context.set_alpn_protocols(["h2"])
+        return context
 
 
-class _Endpoint:
-    """The stubs of one endpoint."""
-
-    def __init__(self, url: str, tls: EtcdTLS | None) -> None:
-        parts = urlsplit(url if "://" in url else f"http://{url}")
-        self.url = url
-        if parts.scheme == "https":
-            if tls is None:
-                raise ValueError(f"{url}: --etcd-cafile, --etcd-certfile and --etcd-keyfile are required for https")
-            self.channel = grpc.aio.secure_channel(parts.netloc, tls.credentials(), options=_OPTIONS)
-        else:
-            self.channel = grpc.aio.insecure_channel(parts.netloc, options=_OPTIONS)
-        kv = KVStub(self.channel)
-        self.methods: dict[str, Callable[..., Awaitable[Any]]] = {
-            "range": kv.Range,
-            "txn": kv.Txn,
-            "compact": kv.Compact,
-            "lease_grant": LeaseStub(self.channel).LeaseGrant,
-            "status": MaintenanceStub(self.channel).Status,
-        }
-        self.watch = WatchStub(self.channel).Watch
+def _channel(url: str, tls: EtcdTLS | None) -> Channel:
+    url = url if "://" in url else f"http://{url}"
+    if not url.startswith("https://"):
+        return Channel(url)
+    if tls is None:
+        raise ValueError(f"{url}: --etcd-cafile, --etcd-certfile and --etcd-keyfile are required for https")
+    return Channel(url, tls.context())
 
 
 class Etcd:
@@ -94,14 +73,14 @@ class Etcd:
         timeout: float = CALL_TIMEOUT,
         observe: Callable[[str, float], None] | None = None,
     ) -> None:
-        self._endpoints = [_Endpoint(url, tls) for url in endpoints]
+        self._endpoints = [_channel(url, tls) for url in endpoints]
         self._current = 0
         self._timeout = timeout
         self._observe = observe
 
     async def close(self) -> None:
         for endpoint in self._endpoints:
-            await endpoint.channel.close()
+            await endpoint.close()
 
     def _rotate(self, failed: int) -> None:
         if self._current == failed:
@@ -112,16 +91,18 @@ class Etcd:
         start = time.monotonic()
         deadline = start + self._timeout
         pause = 0.05
+        path, read = METHODS[method]
+        message = request.SerializeToString()
         while True:
             index = self._current
             left = deadline - time.monotonic()
             # With several endpoints, one that does not answer must leave time for the next.
             timeout = left if len(self._endpoints) == 1 else min(left, self._timeout / 2)
             try:
-                answer = await self._endpoints[index].methods[method](request, timeout=timeout, wait_for_ready=True)
-            except grpc.aio.AioRpcError as error:
+                answer = await self._endpoints[index].unary(path, message, timeout)
+            except RpcError as error:
                 self._rotate(index)
-                lost = error.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
+                lost = error.code in (Code.UNAVAILABLE, Code.DEADLINE_EXCEEDED)
                 if not (again and lost) or time.monotonic() + pause >= deadline:
                     raise _status(error) from error
                 await asyncio.sleep(pause)
@@ -129,7 +110,7 @@ class Etcd:
             else:
                 if self._observe is not None:
                     self._observe(method, time.monotonic() - start)
-                return answer
+                return read(answer)
 
     async def range(
         self,
@@ -168,39 +149,51 @@ class Etcd:
     def watch(self) -> WatchStream:
         """A new watch stream on the current endpoint."""
         index = self._current
-        return WatchStream(self._endpoints[index].watch(), lambda: self._rotate(index))
+        return WatchStream(self._endpoints[index], lambda: self._rotate(index))
 
 
 class WatchStream:
     """One bidirectional watch stream. ``failed`` tells the client to try another endpoint next."""
 
-    def __init__(self, call: Any, failed: Callable[[], None]) -> None:
-        self._call = call
+    def __init__(self, channel: Channel, failed: Callable[[], None]) -> None:
+        self._channel = channel
+        self._call: StreamCall | None = None
         self._failed = failed
 
     async def create(self, key: bytes, range_end: bytes, start_revision: int) -> None:
+        """Raises RpcError."""
         request = rpc.WatchCreateRequest(
             key=key, range_end=range_end, start_revision=start_revision, progress_notify=True
         )
-        await self._call.write(rpc.WatchRequest(create_request=request))
+        try:
+            self._call = await self._channel.stream(WATCH, CALL_TIMEOUT)
+        except RpcError:
+            self._failed()
+            raise
+        self._write(rpc.WatchRequest(create_request=request))
 
-    async def request_progress(self) -> None:
-        """Asks etcd to say how far this stream is; the answer has no events but a revision."""
-        await self._call.write(rpc.WatchRequest(progress_request=rpc.WatchProgressRequest()))
+    def request_progress(self) -> None:
+        """Asks etcd to say how far this stream is; the answer has no events but a revision. Raises RpcError."""
+        self._write(rpc.WatchRequest(progress_request=rpc.WatchProgressRequest()))
+
+    def _write(self, request: Any) -> None:
+        if self._call is None:
+            raise RpcError(Code.FAILED_PRECONDITION, "the watch was not created")
+        self._call.write(request.SerializeToString())
 
     async def responses(self) -> AsyncIterator[Any]:
+        if self._call is None:
+            raise RpcError(Code.FAILED_PRECONDITION, "the watch was not created")
         try:
-            while True:
-                response = await self._call.read()
-                if response is grpc.aio.EOF:
-                    return
-                yield response
-        except grpc.aio.AioRpcError:
+            while (message := await self._call.read()) is not None:
+                yield rpc.WatchResponse.FromString(message)
+        except RpcError:
             self._failed()
             raise
 
     def cancel(self) -> None:
-        self._call.cancel()
+        if self._call is not None:
+            self._call.cancel()
 
 
 def reports_progress(version: str) -> bool:
@@ -209,14 +202,14 @@ def reports_progress(version: str) -> bool:
     return numbers >= (3, 5, 13) or (3, 4, 31) <= numbers < (3, 5)
 
 
-def _status(error: grpc.aio.AioRpcError) -> StatusError:
+def _status(error: RpcError) -> StatusError:
     """What a client of the API is told when etcd does not answer, or refuses."""
-    code, text = error.code(), error.details() or ""
-    if code == grpc.StatusCode.OUT_OF_RANGE:
+    code, text = error.code, error.details
+    if code == Code.OUT_OF_RANGE:
         return CompactedError(text)
-    if code == grpc.StatusCode.DEADLINE_EXCEEDED:
+    if code == Code.DEADLINE_EXCEEDED:
         return Timeout("etcdserver: request timed out", {"retryAfterSeconds": 1})
-    if code == grpc.StatusCode.UNAVAILABLE:
+    if code == Code.UNAVAILABLE:
         return ServiceUnavailable(f"etcdserver: unavailable: {text}", {"retryAfterSeconds": 1})
     if "requested lease not found" in text:
         return LeaseNotFound(text, {"retryAfterSeconds": 1})

@@ -15,11 +15,10 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import Any
 
-import grpc.aio
-
 from apiserver.storage.cache import Entry, ResourceCache
 from apiserver.storage.encoding import ROOT
 from apiserver.storage.etcd import CompactedError, Etcd, WatchStream, prefix_end
+from apiserver.storage.rpc import RpcError
 from common.api.status import ServiceUnavailable, StatusError
 
 log = logging.getLogger(__name__)
@@ -59,9 +58,8 @@ class Feed:
             except CompactedError:
                 log.warning("etcd has compacted revision %d: listing again", self.revision)
                 listed = False
-            except (StatusError, grpc.aio.AioRpcError) as error:
-                text = error.details() if isinstance(error, grpc.aio.AioRpcError) else error
-                log.warning("the watch of etcd broke at revision %d: %s", self.revision, text)
+            except (StatusError, RpcError) as error:
+                log.warning("the watch of etcd broke at revision %d: %s", self.revision, error)
                 pause = 0.1 if self.revision > before else min(pause * 2, 2.0)
                 await asyncio.sleep(pause)
 
@@ -160,18 +158,15 @@ class Feed:
 
     async def _ask_for_progress(self, stream: WatchStream) -> None:
         """Asks how far the watch is when a reader waits (another client of etcd may have written keys that this watch
-        does not see), and now and then, since bookmarks carry the feed's revision.
-
-        All questions come from this one task: two writes at a time would break the stream.
-        """
+        does not see), and now and then, since bookmarks carry the feed's revision."""
         while True:
             with suppress(TimeoutError):
                 async with asyncio.timeout(STALE_AFTER / 2):
                     await self._behind.wait()
             self._behind.clear()
             try:
-                await stream.request_progress()
-            except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
+                stream.request_progress()
+            except RpcError:
                 return  # run() sees the broken stream itself
 
     def _apply(self, event: Any) -> None:
