@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
-from typing import Any
+from typing import Any, cast
 
 from apiserver.authn import impersonation
 from apiserver.authz.messages import forbidden_error
 from apiserver.endpoints import paths
+from apiserver.endpoints.answers import finish, refusal
 from apiserver.endpoints.api import Api
 from apiserver.endpoints.create import create
 from apiserver.endpoints.delete import delete
@@ -26,11 +26,12 @@ from apiserver.endpoints.get import get
 from apiserver.endpoints.list import list_objects
 from apiserver.endpoints.patch import patch
 from apiserver.endpoints.paths import ResourcePath
-from apiserver.endpoints.request import Answer, Receive, Request, Scope, Send, Target, error_answer, send_answer
+from apiserver.endpoints.request import Answer, Receive, Request, Scope, Send, Target, send_answer
 from apiserver.endpoints.scale import get_scale, patch_scale, update_scale
 from apiserver.endpoints.update import update
 from apiserver.endpoints.watch import watch
-from apiserver.metrics import Kind, Metrics
+from apiserver.limits import PROBES, Limits, Pool, is_long_running, too_late
+from apiserver.metrics import Metrics
 from apiserver.types import Attributes, Authenticator, Authorizer, Connection, Resource
 from apiserver.wire import transcode
 from common.api.selectors import parse_field_selector
@@ -48,6 +49,9 @@ log = logging.getLogger(__name__)
 Verb = Callable[[Api, Request, Target], Awaitable[Answer]]
 Connect = Callable[[Connection, Any, Any, Any], Awaitable[None]]
 SYNC_TIMEOUT = 10.0
+METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
+CONNECTED = frozenset(("attach", "exec", "portforward", "proxy"))
+"""Subresources that are reported as CONNECT, whatever the method."""
 UNSYNCED = ("/version", "/healthz", "/livez", "/readyz")
 """What is answered before the caches are there."""
 
@@ -66,19 +70,28 @@ _STATUS_VERBS: Mapping[str, Verb] = {"get": get, "update": update, "patch": patc
 _SCALE_VERBS: Mapping[str, Verb] = {"get": get_scale, "update": update_scale, "patch": patch_scale}
 
 
+def _unknown(request: Request) -> tuple[str, ...]:
+    """What a request is counted by that is about no resource."""
+    return (request.method if request.method in METHODS else "",)
+
+
+def abort(scope: Scope) -> None:
+    """Ends the connection at once, whatever is still to be sent to a client that does not take it."""
+    end = scope["state"].get("abort")
+    if end is not None:
+        end()
+
+
 def not_served() -> NotFound:
     return NotFound("the server could not find the requested resource", {})
 
 
 def verb_of(request: Request, path: ResourcePath) -> str:
-    """The verb that is authorised and counted."""
+    """The verb that is authorised and counted; "" for a method that there is no verb for."""
     if path.watch or (request.method == "GET" and not path.name and request.flag("watch")):
         return "watch"
     verbs = _OBJECT if path.name else _COLLECTION
-    verb = verbs.get("GET" if request.method == "HEAD" else request.method)
-    if verb is None:
-        raise _not_allowed()
-    return verb
+    return verbs.get("GET" if request.method == "HEAD" else request.method, "")
 
 
 class ApiServer:
@@ -95,6 +108,7 @@ class ApiServer:
         handlers: Mapping[tuple[str, str, str], Connect],
         web: Any,
         metrics: Metrics,
+        limits: Limits | None = None,
     ) -> None:
         self._api = api
         self._authenticator = authenticator
@@ -102,40 +116,66 @@ class ApiServer:
         self._handlers = handlers
         self._web = web
         self._metrics = metrics
+        self._limits = limits or Limits()
+        self._subresources = {"status", "scale"} | {subresource for _, _, subresource in handlers}
         self._resources: dict[tuple[str, str, str], Resource] = {(r.group, r.version, r.plural): r for r in resources}
         self._discovery = Discovery(self._resources.values(), specs)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             raise RuntimeError(f"{scope['type']} connections are not served")
-        request = Request(scope, receive)
-        started, kind = time.perf_counter(), Kind(request.method)
+        request, loop = Request(scope, receive), asyncio.get_running_loop()
+        request.began = loop.time()
         sent = _Sent(send)
-        code = 200
+        self._limits.begin(request)
+        code, size, stuck = 200, 0, False
         try:
-            kind, answer = await self._respond(request, sent)
-            if answer is None:
+            try:
+                answer = await self._respond(request, sent)
+                if answer is not None:
+                    answer = await finish(request, answer)
+            except StatusError as error:
+                answer = await refusal(request, error)
+            except RecursionError:
+                answer = await refusal(request, BadRequest("the object is nested too deeply: exceeded max depth"))
+            except asyncio.CancelledError:
+                if not request.expired:
+                    raise
+                cast("asyncio.Task[None]", asyncio.current_task()).uncancel()
+                answer = await self._ended(request, too_late())
+            except Exception:
+                log.exception("%s %s failed", request.method, request.path)
+                text = "Internal Server Error: the server met an unexpected condition"
+                answer = await refusal(request, InternalError(text))
+            if answer is not None and not sent.status:
+                code, size = answer.status, len(answer.body)
+                await send_answer(send, answer, request.warnings, body=request.method != "HEAD")
+            else:
+                # What was sent by itself; if it broke off, the connection ends there.
                 code = sent.status or 200
-                return
-        except StatusError as error:
-            answer = error_answer(error)
-        except RecursionError:
-            answer = error_answer(BadRequest("the object is nested too deeply: exceeded max depth"))
-        except Exception:
-            log.exception("%s %s failed", request.method, request.path)
-            answer = error_answer(InternalError("Internal Server Error: the server met an unexpected condition"))
-        code = answer.status
-        if sent.status:
-            return  # the head is out: the connection ends where the answer broke off
-        await send_answer(send, answer, request.warnings, body=request.method != "HEAD")
-        self._metrics.observe(kind, code, time.perf_counter() - started)
+        except asyncio.CancelledError:
+            if not request.expired:
+                raise
+            code, stuck = 504, True  # the client does not take its answer
+        finally:
+            self._limits.end(request)
+            if request.pool is not None:
+                request.pool.leave()
+        if stuck:
+            abort(scope)
+        self._metrics.series(request.kind or _unknown(request)).observe(code, loop.time() - request.began, size)
 
-    async def _respond(self, request: Request, send: _Sent) -> tuple[Kind, Answer | None]:
+    async def _ended(self, request: Request, error: StatusError) -> Answer:
+        """The answer of a request that the server ends to defend itself."""
+        self._metrics.terminated(request.kind or _unknown(request), error.code)
+        answer = await refusal(request, error)
+        answer.headers = [*answer.headers, (b"connection", b"close")]
+        return answer
+
+    async def _respond(self, request: Request, send: _Sent) -> Answer | None:
         """The answer, or None when it has been sent."""
         request.user = await self._authenticator.authenticate(request.scope)
         path = paths.parse(request.path) if request.path.startswith("/api") else None
-        if request.header(b"content-type").startswith(transcode.CONTENT_TYPE):
-            await _as_json(request)
         if impersonation.asked(request.scope["headers"]):
             await self._act_as_another(request)
         if path is None or not path.resource:
@@ -143,24 +183,52 @@ class ApiServer:
         verb = verb_of(request, path)
         if not self._api.stores.feed.synced.is_set():
             await self._wait_for_sync()
-        self._authorize(request, path, verb)
         resource = self._resources.get((path.group, path.version, path.resource))
+        if resource is not None:
+            request.kind = self._kind(request, path, verb)
+        lasts = is_long_running(verb, path.subresource)
+        if lasts:
+            self._limits.end(request)
+        else:
+            self._admit(request, self._limits.pool(verb))
+        self._authorize(request, path, verb)
         if resource is None:
             raise not_served()
-        kind = Kind(
-            verb.upper(),
-            path.group,
-            path.version,
-            path.resource,
-            path.subresource,
-            "resource" if path.name else "namespace" if path.namespace else "cluster",
-        )
-        return kind, await self._resource(request, send, path, resource, verb, kind)
+        if not verb:
+            raise _not_allowed()
+        if not lasts:
+            return await self._resource(request, send, path, resource, verb)
+        series = self._metrics.series(request.kind)
+        series.running += 1
+        try:
+            return await self._resource(request, send, path, resource, verb)
+        finally:
+            series.running -= 1
+
+    def _kind(self, request: Request, path: ResourcePath, verb: str) -> tuple[str, ...]:
+        """The values of a metrics.Kind: only what is served, since each makes a row for good."""
+        subresource = path.subresource if path.subresource in self._subresources else ""
+        if subresource in CONNECTED:
+            verb = "connect"
+        elif verb == "patch" and request.header(b"content-type").startswith("application/apply-patch+"):
+            verb = "apply"
+        scope = "resource" if path.name else "namespace" if path.namespace else "cluster"
+        dry_run = "All" if b"dryRun=All" in request.scope["query_string"] else ""
+        return verb, path.group, path.version, path.resource, subresource, scope, dry_run
+
+    def _admit(self, request: Request, pool: Pool) -> None:
+        """Counts a request that is not to last, and heeds the time that its client gives it."""
+        if b"timeout=" in request.scope["query_string"]:
+            self._limits.shorten(request)
+        if pool.enter(request.user):
+            request.pool = pool
 
     async def _resource(
-        self, request: Request, send: _Sent, path: ResourcePath, resource: Resource, verb: str, kind: Kind
+        self, request: Request, send: _Sent, path: ResourcePath, resource: Resource, verb: str
     ) -> Answer | None:
         _check_scope(path, resource)
+        if path.subresource != "proxy" and request.header(b"content-type").startswith(transcode.CONTENT_TYPE):
+            await _as_json(request)
         handler = self._handlers.get((path.group, path.resource, path.subresource))
         if handler is not None:
             if path.watch:  # was authorised as a watch, and would be done as something else
@@ -175,19 +243,14 @@ class ApiServer:
             if run is None:
                 raise _not_allowed()
             return await run(self._api, request, target)
-        if verb not in resource.verbs:
+        if verb not in resource.verbs or (verb == "create" and path.name):
             raise _not_allowed()
         if resource.namespaced and not namespace and verb not in ("list", "watch", "deletecollection"):
             if verb != "create":
                 raise not_served()
             raise BadRequest("an empty namespace may not be set during creation")
         if verb == "watch":
-            gauge = self._metrics.long_running(kind)
-            gauge.inc()
-            try:
-                await watch(self._api, request, target, send)
-            finally:
-                gauge.dec()
+            await watch(self._api, request, target, send)
             return None
         return await _VERBS[verb](self._api, request, target)
 
@@ -201,10 +264,11 @@ class ApiServer:
             return _SCALE_VERBS
         raise not_served()
 
-    async def _outside(self, request: Request, send: _Sent) -> tuple[Kind, Answer | None]:
+    async def _outside(self, request: Request, send: _Sent) -> Answer | None:
         """Discovery, and what is no part of the API proper."""
-        kind = Kind(request.method)
         path = request.path
+        if not path.startswith(PROBES):
+            self._admit(request, self._limits.pool(request.method.lower()))
         if not self._api.stores.feed.synced.is_set() and not path.startswith(UNSYNCED):
             await self._wait_for_sync()
         attributes = Attributes(request.user, request.method.lower(), path=path, is_resource=False)
@@ -217,16 +281,16 @@ class ApiServer:
             answer = self._discovery.answer(request)
             if answer is None:
                 raise not_served()
-            return kind, answer
+            return answer
         await self._web(request.scope, request.receive, send)
-        return kind, None
+        return None
 
     async def _act_as_another(self, request: Request) -> None:
         if not self._api.stores.feed.synced.is_set():
             await self._wait_for_sync()
         headers = request.scope["headers"]
         request.user = impersonation.impersonate(request.user, headers, self._authorizer)
-        request.scope["headers"] = impersonation.without(headers)
+        request.set_headers(impersonation.without(headers))
 
     def _authorize(self, request: Request, path: ResourcePath, verb: str) -> None:
         name = path.name
@@ -264,7 +328,7 @@ async def _as_json(request: Request) -> None:
     content = transcode.to_json(body) if body else b""
     headers = [(k, v) for k, v in request.scope["headers"] if k not in (b"content-type", b"content-length")]
     headers += [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(content))]
-    request.scope["headers"] = headers
+    request.set_headers(headers)
     request.replay(content)
 
 

@@ -12,7 +12,7 @@ from pydantic import Field, field_validator
 from pydantic_settings import NoDecode
 
 from apiserver.storage.etcd import EtcdTLS
-from common.process import ProcessSettings
+from common.process import Duration, ProcessSettings
 
 FileList = Annotated[list[str], NoDecode]
 
@@ -36,6 +36,13 @@ class Settings(ProcessSettings):
     kubelet_client_certificate: str | None = None
     kubelet_client_key: str | None = None
     kubelet_certificate_authority: str | None = None
+
+    max_requests_inflight: int = Field(400, ge=0)
+    max_mutating_requests_inflight: int = Field(200, ge=0)
+    """How many requests that read, and that change, are worked on at a time; 0 for no limit."""
+    request_timeout: Duration = Field(60.0, gt=0)
+    min_request_timeout: int = Field(1800, ge=0)
+    """Seconds after which a watch that names no timeout may be ended, at the earliest."""
 
     service_cluster_ip_range: str = "10.96.0.0/16"
     service_node_port_range: str = "30000-32767"

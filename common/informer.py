@@ -193,7 +193,7 @@ class Informer(Generic[T]):
         listed: ObjectList[Any]
         if isinstance(self.kind, ResourceInfo):
             listed = await self._client.dynamic.list(
-                self.kind, self._namespace, resource_version="0", accept=self._accept, **self._selectors
+                self.kind, self._namespace, resource_version="0", accept=_of_list(self._accept), **self._selectors
             )
         else:
             listed = await self._client.list(self.kind, self._namespace, resource_version="0", **self._selectors)
@@ -299,3 +299,8 @@ class InformerFactory:
     async def wait_synced(self) -> None:
         waits: list[Awaitable[None]] = [informer.wait_synced() for informer in self._informers.values()]
         await asyncio.gather(*waits)
+
+
+def _of_list(accept: str | None) -> str | None:
+    """The form of a list whose items have the form that is accepted."""
+    return accept and accept.replace("as=PartialObjectMetadata;", "as=PartialObjectMetadataList;")

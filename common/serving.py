@@ -113,7 +113,8 @@ class CoxProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         # app_state is copied into every scope of this connection, of websockets too
-        self.app_state = {**self.app_state, "peer": peer_identity(transport.get_extra_info("ssl_object"))}
+        peer = peer_identity(transport.get_extra_info("ssl_object"))
+        self.app_state = {**self.app_state, "peer": peer, "abort": transport.abort}
 
 
 class _Server(uvicorn.Server):

@@ -14,10 +14,9 @@ from typing import Any, Protocol
 
 import orjson
 
+from apiserver.endpoints.negotiation import JSON, not_acceptable, parse_accept
 from apiserver.endpoints.request import Answer, Request, json_answer
-from apiserver.endpoints.views import parse_accept
 from apiserver.types import Object, Resource
-from common.api.status import NotAcceptable
 
 GROUP_ORDER = (
     "",
@@ -97,14 +96,18 @@ class Discovery:
     def answer(self, request: Request) -> Answer | None:
         """None when the path names no document."""
         path = request.path.rstrip("/")
+        forms = parse_accept(request.header(b"accept"))
         if path in ("/api", "/apis"):
-            for accepted in parse_accept(request.header(b"accept")):
-                if accepted.kind == "APIGroupDiscoveryList" and accepted.group == AGGREGATED:
-                    if accepted.version in ("v2", "v2beta1"):
-                        return self._aggregated(request, path, accepted.version)
-                elif not accepted.kind:
+            for form in forms:
+                if form.kind == "APIGroupDiscoveryList" and form.group == AGGREGATED:
+                    if form.version in ("v2", "v2beta1") and form.media == JSON:
+                        return self._aggregated(request, path, form.version)
+                elif not form.kind:
+                    request.form = form
                     return json_answer(self._api_versions() if path == "/api" else self._api_groups())
-            raise NotAcceptable("only the following media types are accepted: application/json")
+            raise not_acceptable()
+        if all(form.kind for form in forms):
+            raise not_acceptable()
         parts = path.strip("/").split("/")
         group = "" if parts[0] == "api" else parts[1]
         versions = self._groups.get(group)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl
 
 import orjson
 
+from apiserver.endpoints.negotiation import Accepted
+from apiserver.limits import Pool
 from apiserver.types import Object, Resource, User
 from common.api.status import BadRequest, RequestEntityTooLarge, StatusError
 
@@ -25,7 +28,22 @@ JSON = b"application/json"
 class Request:
     """An ASGI request. Headers and query are looked at when they are asked for."""
 
-    __slots__ = ("_query", "method", "path", "receive", "scope", "user", "warnings")
+    __slots__ = (
+        "_headers",
+        "_query",
+        "began",
+        "expired",
+        "form",
+        "kind",
+        "method",
+        "path",
+        "pool",
+        "receive",
+        "scope",
+        "timer",
+        "user",
+        "warnings",
+    )
 
     def __init__(self, scope: Scope, receive: Receive) -> None:
         self.scope = scope
@@ -34,13 +52,32 @@ class Request:
         self.user = User("system:anonymous")
         self.warnings: list[str] = []
         self.receive = receive
+        self.form: Accepted | None = None
+        """How the answer is written, once that is known."""
+        self.began = 0.0
+        """By the loop's clock."""
+        self.kind: tuple[str, ...] = ()
+        """What it is counted by (apiserver.metrics.Kind), once that is known."""
+        self.pool: Pool | None = None
+        """Where it is counted as being in flight."""
+        self.expired = False
+        """Its time was up: it is being cancelled for that."""
+        self.timer: asyncio.TimerHandle | None = None
+        self._headers: dict[bytes, bytes] | None = None
         self._query: dict[str, list[str]] | None = None
 
     def header(self, name: bytes) -> str:
-        for key, value in self.scope["headers"]:
-            if key == name:
-                return bytes(value).decode("latin-1")
-        return ""
+        """The first of that name, as Go's Header.Get."""
+        headers = self._headers
+        if headers is None:
+            headers = self._headers = dict(reversed(self.scope["headers"]))
+        value = headers.get(name)
+        return value.decode("latin-1") if value else ""
+
+    def set_headers(self, headers: Iterable[tuple[bytes, bytes]]) -> None:
+        """Replaces all of them, for whatever comes after."""
+        self.scope["headers"] = list(headers)
+        self._headers = None
 
     @property
     def query(self) -> Mapping[str, list[str]]:
@@ -63,8 +100,8 @@ class Request:
 
     async def body(self) -> bytes:
         length = self.header(b"content-length")
-        if length.isdigit() and int(length) > MAX_BODY:
-            raise RequestEntityTooLarge(f"Request entity too large: limit is {MAX_BODY}")
+        if length.isdigit() and (len(length) > 18 or int(length) > MAX_BODY):
+            raise _too_large()
         chunks: list[bytes] = []
         size = 0
         while True:
@@ -74,7 +111,7 @@ class Request:
             chunk = message.get("body", b"")
             size += len(chunk)
             if size > MAX_BODY:
-                raise RequestEntityTooLarge(f"Request entity too large: limit is {MAX_BODY}")
+                raise _too_large()
             chunks.append(chunk)
             if not message.get("more_body", False):
                 return chunks[0] if len(chunks) == 1 else b"".join(chunks)
@@ -97,6 +134,10 @@ class Request:
             pass
 
 
+def _too_large() -> RequestEntityTooLarge:
+    return RequestEntityTooLarge(f"Request entity too large: limit is {MAX_BODY}")
+
+
 @dataclass(frozen=True, slots=True)
 class Target:
     """The resource that a request is about."""
@@ -113,6 +154,8 @@ class Answer:
     status: int = 200
     content_type: bytes = JSON
     headers: Sequence[tuple[bytes, bytes]] = ()
+    encoded: bool = False
+    """The body is compressed, and the headers say so."""
 
 
 def json_answer(obj: Object, status: int = 200) -> Answer:
@@ -123,6 +166,8 @@ def error_answer(error: StatusError) -> Answer:
     headers: list[tuple[bytes, bytes]] = []
     if error.retry_after is not None:
         headers.append((b"retry-after", str(max(1, int(error.retry_after))).encode()))
+    if error.code == 413:
+        headers.append((b"connection", b"close"))  # the rest of the body is not worth reading
     return Answer(orjson.dumps(error.to_status()), error.code, JSON, headers)
 
 

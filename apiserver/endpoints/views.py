@@ -8,17 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any, Protocol
 
 import orjson
 
 from apiserver.endpoints.conversion import Conversion, conversion_of
+from apiserver.endpoints.negotiation import MEDIA_TYPES, STREAMED, Accepted, not_acceptable, parse_accept
 from apiserver.endpoints.request import Request
 from apiserver.storage.cache import Entry
 from apiserver.storage.watchers import Encoder
 from apiserver.types import Column, Object, Resource
-from common.api.status import NotAcceptable, invalid, not_supported
+from common.api.status import BadRequest, NotAcceptable, invalid_value
 
 META = "meta.k8s.io"
 INCLUDES = ("None", "Metadata", "Object")
@@ -104,25 +104,45 @@ class ConvertedView:
         return list_bytes(resource.kind + "List", resource.api_version, [self.entry(e) for e in entries], meta)
 
 
+def partial(obj: Object, version: str) -> Object:
+    """PartialObjectMetadata."""
+    return {"kind": "PartialObjectMetadata", "apiVersion": f"{META}/{version}", "metadata": obj["metadata"]}
+
+
 @dataclass(frozen=True)
 class MetadataView:
     """PartialObjectMetadata: what controllers that look at every kind ask for."""
 
     version: str
-    name: str = "metadata"
+    listed: bool
+    """The list form was asked for, which single objects do not have."""
+    package: str = "core"
+    kind: str = ""
+
+    @property
+    def name(self) -> str:
+        return f"metadata:{self.version}"
 
     def entry(self, entry: Entry) -> bytes:
-        return orjson.dumps(self.partial(entry.parse()))
+        return self.object(entry.parse())
 
     def object(self, obj: Object) -> bytes:
-        return orjson.dumps(self.partial(obj))
-
-    def partial(self, obj: Object) -> Object:
-        return {"kind": "PartialObjectMetadata", "apiVersion": f"{META}/{self.version}", "metadata": obj["metadata"]}
+        if self.listed:
+            raise self.mismatch(self.kind)
+        return orjson.dumps(partial(obj, self.version))
 
     def collection(self, entries: Iterable[Entry], meta: ListMeta) -> bytes:
-        items = [self.entry(e) for e in entries]
+        if not self.listed:
+            raise self.mismatch(f"{self.kind}List")
+        items = [orjson.dumps(partial(e.parse(), self.version)) for e in entries]
         return list_bytes("PartialObjectMetadataList", f"{META}/{self.version}", items, meta)
+
+    def mismatch(self, kind: str) -> NotAcceptable:
+        """Upstream names its own types in this text."""
+        asked, what = ("List", "not a list") if self.listed else ("", "a list")
+        return NotAcceptable(
+            f"you requested PartialObjectMetadata{asked}, but the requested object is {what} (*{self.package}.{kind})"
+        )
 
 
 @dataclass(frozen=True)
@@ -170,62 +190,48 @@ class TableView:
     def _row(self, obj: Object, *, served: bool) -> Object:
         row: Object = {"cells": [column.cell(obj) for column in self.columns]}
         if self.include == "Metadata":
-            row["object"] = MetadataView(self.version).partial(obj)
+            row["object"] = partial(obj, self.version)
         elif self.include == "Object":
             row["object"] = self.conversion.to_served(obj) if self.conversion is not None and not served else obj
         return row
 
 
-@dataclass(frozen=True, slots=True)
-class Accepted:
-    """One clause of an Accept header."""
-
-    kind: str = ""
-    group: str = ""
-    version: str = ""
-
-
-@lru_cache(maxsize=512)
-def parse_accept(header: str) -> tuple[Accepted, ...]:
-    """The JSON clauses in the client's order of preference; empty when none is acceptable."""
-    found: list[tuple[float, Accepted]] = []
-    for clause in (header or "*/*").split(","):
-        media, *parameters = (part.strip() for part in clause.split(";"))
-        if media not in ("application/json", "application/*", "*/*"):
+def view_for(
+    request: Request, resource: Resource, columns: tuple[Column, ...] | None = None, *, stream: bool = False
+) -> View:
+    """The first form that the client accepts and the server has. ``stream`` is for a watch's events."""
+    for form in parse_accept(request.header(b"accept")):
+        if form.stream not in ("", "watch"):
             continue
-        values = dict(p.split("=", 1) for p in parameters if "=" in p)
-        try:
-            quality = float(values.get("q", "1"))
-        except ValueError:
-            quality = 1.0
-        found.append((-quality, Accepted(values.get("as", ""), values.get("g", ""), values.get("v", ""))))
-    return tuple(accepted for _, accepted in sorted(found, key=lambda item: item[0]))
-
-
-def acceptable(request: Request) -> tuple[Accepted, ...]:
-    """Raises NotAcceptable when the client takes no JSON."""
-    clauses = parse_accept(request.header(b"accept"))
-    if not clauses:
-        raise NotAcceptable("only the following media types are accepted: application/json")
-    return clauses
-
-
-def view_for(request: Request, resource: Resource, columns: tuple[Column, ...] | None = None) -> View:
-    """The first form that the client accepts and the server has."""
-    for accepted in acceptable(request):
-        if not accepted.kind:
-            return plain_view(resource)
-        if accepted.group != META or accepted.version not in ("v1", "v1beta1"):
+        view = _view_of(form, request, resource, columns)
+        if view is None:
             continue
-        if accepted.kind == "Table":
-            include = request.param("includeObject") or "Metadata"
-            if include not in INCLUDES:
-                raise invalid("TableOptions", "", META, [not_supported("includeObject", include, INCLUDES)])
-            shown = tuple(resource.columns if columns is None else columns) or NAME_AND_AGE
-            return TableView(shown, accepted.version, include, conversion_of(resource))
-        if accepted.kind in ("PartialObjectMetadata", "PartialObjectMetadataList"):
-            return MetadataView(accepted.version)
-    raise NotAcceptable("only the following media types are accepted: application/json")
+        if stream and form.media not in STREAMED:
+            raise not_acceptable(STREAMED)
+        if stream and isinstance(view, MetadataView) and view.listed:
+            raise view.mismatch(resource.kind)
+        request.form = form
+        return view
+    raise not_acceptable(STREAMED if stream else MEDIA_TYPES)
+
+
+def _view_of(form: Accepted, request: Request, resource: Resource, columns: tuple[Column, ...] | None) -> View | None:
+    """None for a form that the server does not have."""
+    if not form.kind:
+        return plain_view(resource)
+    if form.group != META or form.version not in ("v1", "v1beta1"):
+        return None
+    if form.kind == "Table":
+        include = request.param("includeObject") or "Metadata"
+        if include not in INCLUDES:
+            error = invalid_value("includeObject", include, "must be 'Metadata', 'Object', 'None', or empty")
+            raise BadRequest(f"Unable to convert to Table as requested: {error.message()}")
+        shown = tuple(resource.columns if columns is None else columns) or NAME_AND_AGE
+        return TableView(shown, form.version, include, conversion_of(resource))
+    if form.kind in ("PartialObjectMetadata", "PartialObjectMetadataList"):
+        package = resource.group.partition(".")[0] or "core"
+        return MetadataView(form.version, form.kind.endswith("List"), package, resource.kind)
+    return None
 
 
 def plain_view(resource: Resource) -> View:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from apiserver.endpoints.answers import finish
 from apiserver.endpoints.request import Request, send_answer
 from apiserver.subresources import binding, eviction, log, parts, proxies, reviews, streams, token
 from apiserver.subresources.context import Context, Handler
@@ -45,6 +46,7 @@ class ConnectHandlerSpec:
                 raise MethodNotAllowed("the server does not allow this method on the requested resource", {})
             answer = await self.handler(context, connection, request, send)
             if answer is not None:
+                answer = await finish(request, answer)
                 await send_answer(send, answer, request.warnings, body=request.method != "HEAD")
 
         return connect

@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from apiserver.endpoints import metadata
 from apiserver.endpoints.conversion import conversion_of
 from apiserver.endpoints.delete import grace_period, mark_deleted, wanted_finalizers
+from apiserver.endpoints.negotiation import YAML, Accepted, parse_accept
 from apiserver.endpoints.options import DeleteOptions, parse_delete_options, parse_int, parse_revision
 from apiserver.endpoints.paths import ResourcePath, parse
 from apiserver.endpoints.request import Target, warning_header
 from apiserver.endpoints.scale import scale_of, with_scale
-from apiserver.endpoints.views import Accepted, parse_accept
 from apiserver.resources.strategy import KindStrategy
 from apiserver.resources.table import RESOURCES
 from apiserver.storage import continuation
@@ -92,8 +92,11 @@ def test_the_accept_header_in_order_of_preference() -> None:
         Accepted(),
     )
     assert parse_accept("application/vnd.kubernetes.protobuf, application/json") == (Accepted(),)
+    assert parse_accept("application/vnd.kubernetes.protobuf") == ()
+    assert parse_accept("application/json;q=0.5,application/yaml")[0] == Accepted(media=YAML)
+    assert parse_accept("*/*, application/yaml")[0] == Accepted(media=YAML), "what is named comes before a wildcard"
     assert parse_accept("application/json;q=0.5, */*;as=Table;v=v1;g=meta.k8s.io")[0].kind == "Table"
-    assert parse_accept("") == (Accepted(),)
+    assert parse_accept("") == (Accepted(), Accepted(media=YAML))
     assert parse_accept("text/html") == ()
 
 
