@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 
 from starlette.routing import Mount
 
 from apiserver import admission, authn, authz, bootstrap, subresources
+from apiserver.allocation import RepairLoop
 from apiserver.app import ApiServer
 from apiserver.endpoints.api import Api
+from apiserver.limits import Limits
 from apiserver.metrics import Metrics
 from apiserver.patch import apply_patch
 from apiserver.resources.table import RESOURCES
@@ -19,14 +22,23 @@ from apiserver.storage import compaction
 from apiserver.storage.etcd import Etcd
 from apiserver.storage.registry import Stores
 from apiserver.web import Gate, build
+from common.api.status import StatusError
 from common.process import Process, parse, run
 from common.serving import serve
 from common.tunnel import TunnelProtocol
+
+log = logging.getLogger(__name__)
+LEAVE_SECONDS = 2.0
 
 
 async def serve_api(process: Process, settings: Settings) -> None:
     """Until the process stops. Requests are taken at once; those that need the caches wait for them a little."""
     metrics = Metrics()
+    limits = Limits(
+        reading=settings.max_requests_inflight,
+        mutating=settings.max_mutating_requests_inflight,
+        seconds=settings.request_timeout,
+    )
     etcd = Etcd(settings.etcd_servers, settings.etcd_tls(), observe=metrics.observe_etcd)
     stores = Stores([r for r in RESOURCES if "get" in r.verbs], etcd)
     authenticator = authn.build(settings, stores)
@@ -34,6 +46,7 @@ async def serve_api(process: Process, settings: Settings) -> None:
     chain = admission.build_chain(stores, settings, authorizer)
     api = Api(stores, chain, decode, conform, apply_patch)
     context = subresources.build_context(settings, api, authenticator=authenticator, authorizer=authorizer)
+    cluster = bootstrap.Bootstrap(stores, settings, bootstrap.Members(etcd))
     roles, synced = Gate("bootstrap of roles"), Gate("the first list of etcd")
     synced.done = stores.feed.synced
     process.health.add("etcd", etcd.check_version)
@@ -42,7 +55,11 @@ async def serve_api(process: Process, settings: Settings) -> None:
 
     async def after_sync() -> None:
         await stores.feed.synced.wait()
-        await bootstrap.run(stores, settings, ready=roles.done)
+        await bootstrap.run(cluster, ready=roles.done)
+
+    async def repair() -> None:
+        await stores.feed.synced.wait()
+        await RepairLoop(stores, settings, etcd).run()
 
     app = ApiServer(
         api,
@@ -53,10 +70,12 @@ async def serve_api(process: Process, settings: Settings) -> None:
         handlers=subresources.mount(context),
         web=build(process.health, [Mount("/openapi", OpenAPI(RESOURCES))]),
         metrics=metrics,
+        limits=limits,
     )
     process.spawn(stores.feed.run(), "feed")
     process.spawn(compaction.run(etcd), "compaction")
     process.spawn(after_sync(), "bootstrap")
+    process.spawn(repair(), "allocation-repair")
     ending = asyncio.create_task(_end_watches(process, stores))
     try:
         await serve(
@@ -68,7 +87,18 @@ async def serve_api(process: Process, settings: Settings) -> None:
         )
     finally:
         ending.cancel()
+        if stores.feed.synced.is_set():
+            await _leave(cluster)
         await etcd.close()
+
+
+async def _leave(cluster: bootstrap.Bootstrap) -> None:
+    """The last word of a server that stops; etcd may be gone before it."""
+    try:
+        async with asyncio.timeout(LEAVE_SECONDS):
+            await cluster.leave()
+    except (OSError, StatusError, TimeoutError) as error:
+        log.warning("the kubernetes service may lead here for some seconds more: %s", error)
 
 
 async def _end_watches(process: Process, stores: Stores) -> None:

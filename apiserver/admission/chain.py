@@ -19,7 +19,7 @@ from apiserver.admission.runtime_class import RuntimeClass
 from apiserver.admission.service_account import ServiceAccount
 from apiserver.admission.taint_nodes_by_condition import TaintNodesByCondition
 from apiserver.allocation import ServiceAllocation
-from apiserver.allocation.services import AllocationSettings
+from apiserver.allocation.spec import AllocationSettings
 from apiserver.authz import ServerAuthorizer
 from apiserver.authz import build as build_authorizer
 from apiserver.types import AdmissionPlugin, AdmissionRequest, Registry

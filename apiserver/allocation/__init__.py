@@ -3,6 +3,7 @@
 https://kubernetes.io/docs/concepts/services-networking/cluster-ip-allocation/
 """
 
+from apiserver.allocation.loop import RepairLoop
 from apiserver.allocation.services import ServiceAllocation
 
-__all__ = ["ServiceAllocation"]
+__all__ = ["RepairLoop", "ServiceAllocation"]

@@ -11,11 +11,12 @@ from __future__ import annotations
 import ipaddress
 import logging
 from collections.abc import Callable, Collection, Iterable, Iterator
-from typing import Any, Protocol
+from typing import Any
 
 from apiserver.allocation.pool import AlreadyAllocated, NotInRange, Pool, RangeFull, static_band
 from apiserver.allocation.spec import (
     NONE,
+    AllocationSettings,
     addresses_of,
     claims_of,
     drop_unneeded,
@@ -33,13 +34,6 @@ from common.api.status import FieldError, InternalError, invalid, invalid_value
 log = logging.getLogger(__name__)
 
 KUBERNETES = "default/kubernetes"
-
-
-class AllocationSettings(Protocol):
-    @property
-    def service_cluster_ip_range(self) -> str: ...
-    @property
-    def service_node_port_range(self) -> str: ...
 
 
 class ServiceAllocation:

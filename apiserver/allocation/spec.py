@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+from typing import Protocol
 
 from apiserver.storage.claims import Claims
 from apiserver.types import Object
@@ -10,6 +11,13 @@ from apiserver.types import Object
 NONE = "None"
 IP_KEYS, PORT_KEYS = b"/registry/ranges/serviceips/", b"/registry/ranges/servicenodeports/"
 """Below these, each allocated address and port is a key that names its owner."""
+
+
+class AllocationSettings(Protocol):
+    @property
+    def service_cluster_ip_range(self) -> str: ...
+    @property
+    def service_node_port_range(self) -> str: ...
 
 
 def parse_port_range(text: str) -> tuple[int, int]:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import ipaddress
 import socket
+from collections import Counter
+from collections.abc import Mapping
 from typing import Protocol
 
 from apiserver.types import Object
@@ -64,7 +66,15 @@ def service(settings: ServiceSettings) -> Object:
     }
 
 
-def endpoints(address: str, port: int) -> Object:
+def endpoints(members: Mapping[str, int]) -> Object:
+    """``members`` is the port of each API server's address."""
+    subsets = [
+        {
+            "addresses": [{"ip": address} for address in sorted(members) if members[address] == port],
+            "ports": [{"name": "https", "port": port, "protocol": "TCP"}],
+        }
+        for port in sorted(set(members.values()))
+    ]
     return {
         "apiVersion": "v1",
         "kind": "Endpoints",
@@ -73,11 +83,16 @@ def endpoints(address: str, port: int) -> Object:
             "namespace": NAMESPACE,
             "labels": {"endpointslice.kubernetes.io/skip-mirror": "true"},
         },
-        "subsets": [{"addresses": [{"ip": address}], "ports": [{"name": "https", "port": port, "protocol": "TCP"}]}],
+        "subsets": subsets,
     }
 
 
-def endpoint_slice(address: str, port: int) -> Object:
+def endpoint_slice(members: Mapping[str, int], family: int) -> Object:
+    """A slice names one port for all its addresses: those of the most common port."""
+    of_family = {a: port for a, port in members.items() if ipaddress.ip_address(a).version == family}
+    counted = Counter(of_family.values())
+    port = min(counted, key=lambda each: (-counted[each], each))
+    addresses = sorted(address for address, its in of_family.items() if its == port)
     return {
         "apiVersion": "discovery.k8s.io/v1",
         "kind": "EndpointSlice",
@@ -86,7 +101,7 @@ def endpoint_slice(address: str, port: int) -> Object:
             "namespace": NAMESPACE,
             "labels": {"kubernetes.io/service-name": NAME},
         },
-        "addressType": f"IPv{ipaddress.ip_address(address).version}",
-        "endpoints": [{"addresses": [address], "conditions": {"ready": True}}],
+        "addressType": f"IPv{family}",
+        "endpoints": [{"addresses": [address], "conditions": {"ready": True}} for address in addresses],
         "ports": [{"name": "https", "port": port, "protocol": "TCP"}],
     }

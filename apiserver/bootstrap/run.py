@@ -8,6 +8,7 @@ namespaces and the ``kubernetes`` service are watched over for good.
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import logging
 import uuid
 from collections.abc import Awaitable, Callable
@@ -17,6 +18,7 @@ from apiserver.allocation.spec import node_ports_of
 from apiserver.authz.policy.rules import RBAC
 from apiserver.bootstrap import kubernetes_service, objects
 from apiserver.bootstrap.kubernetes_service import ServiceSettings
+from apiserver.bootstrap.members import Members
 from apiserver.types import Object, ObjectStore, Registry
 from common.api.status import AlreadyExists, NotFound
 from common.api.time import now, to_rfc3339
@@ -33,9 +35,10 @@ class Event(Protocol):
 
 
 class Bootstrap:
-    def __init__(self, registry: Registry, settings: ServiceSettings) -> None:
+    def __init__(self, registry: Registry, settings: ServiceSettings, members: Members) -> None:
         self._registry = registry
         self._settings = settings
+        self._members = members
 
     async def everything(self) -> None:
         await self.lasting()
@@ -53,16 +56,27 @@ class Bootstrap:
     async def lasting(self) -> None:
         for name in objects.NAMESPACES:
             await self._ensure("", "namespaces", objects.namespace(name))
-        settings = self._settings
-        address = kubernetes_service.advertised(settings)
-        await self._ensure("", "services", kubernetes_service.service(settings), _same_ports)
-        await self._ensure("", "endpoints", kubernetes_service.endpoints(address, settings.secure_port), _same_subsets)
-        await self._ensure(
-            "discovery.k8s.io",
-            "endpointslices",
-            kubernetes_service.endpoint_slice(address, settings.secure_port),
-            _same_endpoints,
-        )
+        await self._ensure("", "services", kubernetes_service.service(self._settings), _same_ports)
+        address, port = kubernetes_service.advertised(self._settings), self._settings.secure_port
+        await self._members.join(address, port)
+        await self._endpoints(address)
+
+    async def _endpoints(self, own: str) -> None:
+        """The service leads to every API server that lives; it is never left without one."""
+        members = await self._members.present()
+        if not members:
+            return
+        await self._ensure("", "endpoints", kubernetes_service.endpoints(members), _same_subsets)
+        family = ipaddress.ip_address(own).version
+        if any(ipaddress.ip_address(address).version == family for address in members):
+            wanted = kubernetes_service.endpoint_slice(members, family)
+            await self._ensure("discovery.k8s.io", "endpointslices", wanted, _same_endpoints)
+
+    async def leave(self) -> None:
+        """This server stops: nobody is to be led here any more."""
+        address = kubernetes_service.advertised(self._settings)
+        await self._members.leave(address, self._settings.secure_port)
+        await self._endpoints(address)
 
     async def _ensure_rbac(self, plural: str, wanted: Object) -> None:
         store = self._registry.store(RBAC, plural)
@@ -130,9 +144,8 @@ def _same_endpoints(stored: Object, wanted: Object) -> Object | None:
     return {**stored, **{field: wanted[field] for field in fields}}
 
 
-async def run(registry: Registry, settings: ServiceSettings, *, ready: Event | None = None) -> None:
+async def run(bootstrap: Bootstrap, *, ready: Event | None = None) -> None:
     """Until cancelled. ``ready`` is set when everything was there once; failures are tried again."""
-    bootstrap = Bootstrap(registry, settings)
     await _until_done(bootstrap.everything)
     if ready is not None:
         ready.set()

@@ -5,6 +5,7 @@ Other terms may be added to them before they are sent: see ``claims`` and ``apis
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from aetcd import rpc
@@ -50,8 +51,24 @@ def at(key: bytes, revision: int) -> Any:
     return rpc.Compare(target=rpc.Compare.MOD, result=rpc.Compare.EQUAL, key=key, mod_revision=revision)
 
 
+def holds(key: bytes, value: bytes) -> Any:
+    return rpc.Compare(target=rpc.Compare.VALUE, result=rpc.Compare.EQUAL, key=key, value=value)
+
+
+def when(compare: Iterable[Any], then: Iterable[Any], otherwise: Iterable[Any] = ()) -> Any:
+    return rpc.TxnRequest(compare=list(compare), success=list(then), failure=list(otherwise))
+
+
+def remove(key: bytes) -> Any:
+    return rpc.RequestOp(request_delete_range=rpc.DeleteRangeRequest(key=key))
+
+
 def delete_if(key: bytes, value: bytes) -> Any:
     """Removes the key if it has this value; nothing otherwise. One step of another transaction."""
-    compare = rpc.Compare(target=rpc.Compare.VALUE, result=rpc.Compare.EQUAL, key=key, value=value)
-    remove = rpc.RequestOp(request_delete_range=rpc.DeleteRangeRequest(key=key))
-    return rpc.RequestOp(request_txn=rpc.TxnRequest(compare=[compare], success=[remove]))
+    return rpc.RequestOp(request_txn=when([holds(key, value)], [remove(key)]))
+
+
+def put_if_mine(key: bytes, value: bytes, lease: int) -> Any:
+    """Puts the key if it is not there, or has this value already (and another lease)."""
+    step = [put(key, value, lease)]
+    return when([holds(key, value)], step, [rpc.RequestOp(request_txn=when([absent(key)], step))])
