@@ -149,7 +149,7 @@ class ApiServer:
                 answer = await refusal(request, InternalError(text))
             if answer is not None and not sent.status:
                 code, size = answer.status, len(answer.body)
-                await send_answer(send, answer, request.warnings, body=request.method != "HEAD")
+                await send_answer(scope, send, answer, request.warnings)
             else:
                 # What was sent by itself; if it broke off, the connection ends there.
                 code = sent.status or 200

@@ -2,7 +2,8 @@
 read again when their files change.
 
 Every server of the project listens through :func:`serve`. The application finds who the client certificate names in
-``scope["state"]["peer"]``, in http and websocket scopes alike.
+``scope["state"]["peer"]``, in http and websocket scopes alike, and in ``scope["state"]["answer"]`` a shorter way than
+``send`` for an answer that is ready as a whole (:meth:`CoxProtocol.answer`).
 """
 
 from __future__ import annotations
@@ -11,14 +12,14 @@ import asyncio
 import logging
 import socket
 import ssl
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 log = logging.getLogger(__name__)
 
@@ -78,6 +79,9 @@ def peer_identity(ssl_object: ssl.SSLObject | None) -> PeerIdentity | None:
     return PeerIdentity(name, tuple(value for key, value in pairs if key == "organizationName"))
 
 
+ONE_PIECE = 16 * 1024
+"""An answer up to this size (a TLS record's) leaves in one piece, its head copied before it."""
+
 TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 
 
@@ -86,6 +90,8 @@ class CoxProtocol(HttpToolsProtocol):
 
     _head: int | None = 0
     """Bytes that have come of a head that is not complete; None in a body."""
+    _date: tuple[list[tuple[bytes, bytes]], bytes] = ([], b"")
+    """The headers of every answer, and their lines."""
 
     def data_received(self, data: bytes) -> None:
         if not self.refuses(data):
@@ -114,7 +120,36 @@ class CoxProtocol(HttpToolsProtocol):
         super().connection_made(transport)
         # app_state is copied into every scope of this connection, of websockets too
         peer = peer_identity(transport.get_extra_info("ssl_object"))
-        self.app_state = {**self.app_state, "peer": peer, "abort": transport.abort}
+        self.app_state = {**self.app_state, "peer": peer, "abort": transport.abort, "answer": self.answer}
+
+    def answer(self, scope: Mapping[str, Any], status: int, head: bytes, body: bytes) -> bool:
+        """Writes a whole answer at once; ``head`` is the lines of its headers. False if it must go through ``send``.
+
+        ``send`` writes an answer in two pieces, each with a TLS record and a system call of its own: a quarter of what
+        a small request costs.
+        """
+        cycle = self.cycle
+        if (
+            cycle is None
+            or cycle.scope is not scope  # requests are pipelined
+            or cycle.response_started
+            or cycle.disconnected
+            or not cycle.keep_alive
+            or self.flow.write_paused
+        ):
+            return False
+        cycle.response_started = cycle.response_complete = True
+        date = self.server_state.default_headers
+        if date is not self._date[0]:
+            self._date = date, b"".join(b"%s: %s\r\n" % pair for pair in date)
+        head = b"%s%s%s\r\n" % (STATUS_LINE[status], self._date[1], head)
+        if len(body) < ONE_PIECE:
+            self.transport.write(head + body)
+        else:
+            self.transport.writelines((head, body))
+        cycle.message_event.set()
+        cycle.on_response()
+        return True
 
 
 class _Server(uvicorn.Server):

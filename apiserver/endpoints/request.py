@@ -179,7 +179,12 @@ def warning_header(text: str) -> tuple[bytes, bytes]:
     return b"warning", f'299 - "{quoted}"'.encode()
 
 
-async def send_answer(send: Send, answer: Answer, warnings: Sequence[str] = (), *, body: bool = True) -> None:
+async def send_answer(scope: Scope, send: Send, answer: Answer, warnings: Sequence[str] = ()) -> None:
+    body = scope["method"] != "HEAD"
+    if not answer.headers and not warnings and body and (at_once := scope["state"].get("answer")) is not None:
+        head = b"content-type: %s\r\ncontent-length: %d\r\ncache-control: no-cache, private\r\n"
+        if at_once(scope, answer.status, head % (answer.content_type, len(answer.body)), answer.body):
+            return
     headers = [
         (b"content-type", answer.content_type),
         (b"content-length", b"%d" % len(answer.body)),

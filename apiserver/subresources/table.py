@@ -47,7 +47,7 @@ class ConnectHandlerSpec:
             answer = await self.handler(context, connection, request, send)
             if answer is not None:
                 answer = await finish(request, answer)
-                await send_answer(send, answer, request.warnings, body=request.method != "HEAD")
+                await send_answer(scope, send, answer, request.warnings)
 
         return connect
 
