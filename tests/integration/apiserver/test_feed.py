@@ -5,45 +5,17 @@ from __future__ import annotations
 import asyncio
 import logging
 import uuid
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
 import pytest
 
-from apiserver.resources.table import RESOURCES
 from apiserver.storage import transactions
-from apiserver.storage.etcd import Etcd, EtcdTLS
-from apiserver.storage.registry import Stores
-from tests.integration.conftest import ApiServer
-from tests.integration.conftest import Etcd as EtcdProcess
-
-SERVED = [r for r in RESOURCES if "get" in r.verbs]
+from apiserver.storage.etcd import Etcd
+from tests.integration.apiserver.conftest import Fed
 
 
-@pytest.fixture
-async def etcd_client(etcd: EtcdProcess, apiserver: ApiServer) -> AsyncIterator[Etcd]:
-    pki = etcd.pki
-    files = (pki / "etcd/ca.crt", pki / "apiserver-etcd-client.crt", pki / "apiserver-etcd-client.key")
-    client = Etcd([etcd.endpoint], EtcdTLS(*map(str, files)))
-    yield client
-    await client.close()
-
-
-@asynccontextmanager
-async def fed(client: Etcd) -> AsyncIterator[Stores]:
-    stores = Stores(SERVED, client)
-    task = asyncio.create_task(stores.feed.run())
-    synced = asyncio.create_task(stores.feed.synced.wait())
-    await asyncio.wait({task, synced}, timeout=10, return_when=asyncio.FIRST_COMPLETED)
-    assert synced.done(), "the feed ended"
-    try:
-        yield stores
-        assert not task.done()
-    finally:
-        task.cancel()
-
-
-async def test_many_waiting_readers_do_not_break_the_watch(etcd_client: Etcd, caplog: pytest.LogCaptureFixture) -> None:
+async def test_many_waiting_readers_do_not_break_the_watch(
+    etcd_client: Etcd, fed: Fed, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level(logging.WARNING)
     async with fed(etcd_client) as stores:
         assert await stores.store("", "namespaces").fresh()
@@ -58,7 +30,7 @@ async def test_many_waiting_readers_do_not_break_the_watch(etcd_client: Etcd, ca
 
 
 @pytest.mark.parametrize("key", [b"poison", b"\xff\xfe"])
-async def test_a_value_that_is_no_object_is_left_out(etcd_client: Etcd, key: bytes) -> None:
+async def test_a_value_that_is_no_object_is_left_out(etcd_client: Etcd, fed: Fed, key: bytes) -> None:
     path = b"/registry/configmaps/default/" + key
     async with fed(etcd_client) as watching:
         written = await etcd_client.txn(transactions.create(path, b"k8s\x00 not for us"))
