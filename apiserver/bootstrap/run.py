@@ -12,11 +12,12 @@ import ipaddress
 import logging
 import uuid
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Protocol
 
 from apiserver.allocation.spec import node_ports_of
 from apiserver.authz.policy.rules import RBAC
-from apiserver.bootstrap import kubernetes_service, objects
+from apiserver.bootstrap import authentication_trust, kubernetes_service, objects
 from apiserver.bootstrap.kubernetes_service import ServiceSettings
 from apiserver.bootstrap.members import Members
 from apiserver.types import Object, ObjectStore, Registry
@@ -34,8 +35,13 @@ class Event(Protocol):
     def set(self) -> None: ...
 
 
+class BootstrapSettings(ServiceSettings, Protocol):
+    @property
+    def client_ca_file(self) -> str | None: ...
+
+
 class Bootstrap:
-    def __init__(self, registry: Registry, settings: ServiceSettings, members: Members) -> None:
+    def __init__(self, registry: Registry, settings: BootstrapSettings, members: Members) -> None:
         self._registry = registry
         self._settings = settings
         self._members = members
@@ -56,6 +62,9 @@ class Bootstrap:
     async def lasting(self) -> None:
         for name in objects.NAMESPACES:
             await self._ensure("", "namespaces", objects.namespace(name))
+        if self._settings.client_ca_file:
+            trust = authentication_trust.config_map(_text(self._settings.client_ca_file))
+            await self._ensure("", "configmaps", trust, authentication_trust.completed)
         await self._ensure("", "services", kubernetes_service.service(self._settings), _same_ports)
         address, port = kubernetes_service.advertised(self._settings), self._settings.secure_port
         await self._members.join(address, port)
@@ -107,6 +116,11 @@ class Bootstrap:
         if repair is not None:
             repaired = repair
             await store.update(namespace, name, lambda current: repaired(current, wanted))
+
+
+def _text(file: str) -> str:
+    """Read anew each time: certificates may be renewed while the server runs."""
+    return Path(file).read_text()
 
 
 async def _create(store: ObjectStore, obj: Object) -> bool:
