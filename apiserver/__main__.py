@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 
 from starlette.routing import Mount
 
@@ -23,9 +24,10 @@ from apiserver.storage.etcd import Etcd
 from apiserver.storage.registry import Stores
 from apiserver.web import Gate, build
 from common.api.status import StatusError
-from common.process import Process, parse, run
+from common.process import Process, parse, run, setup_logging
 from common.serving import serve
 from common.tunnel import TunnelProtocol
+from common.workers import check_free, shared_socket, supervise
 
 log = logging.getLogger(__name__)
 LEAVE_SECONDS = 2.0
@@ -76,6 +78,7 @@ async def serve_api(process: Process, settings: Settings) -> None:
     process.spawn(compaction.run(etcd), "compaction")
     process.spawn(after_sync(), "bootstrap")
     process.spawn(repair(), "allocation-repair")
+    bound = shared_socket(settings.bind_address, settings.secure_port) if settings.workers > 1 else None
     ending = asyncio.create_task(_end_watches(process, stores))
     try:
         await serve(
@@ -84,6 +87,7 @@ async def serve_api(process: Process, settings: Settings) -> None:
             port=settings.secure_port,
             tls=settings.tls(),
             protocol=TunnelProtocol,
+            bound=bound,
         )
     finally:
         ending.cancel()
@@ -113,7 +117,14 @@ def main() -> None:
     async def start(process: Process) -> None:
         await serve_api(process, settings)
 
-    run("apiserver", settings, start)
+    if settings.workers == 1:
+        run("apiserver", settings, start)
+    setup_logging(settings.v)
+    try:
+        check_free(settings.bind_address, settings.secure_port)
+    except OSError as error:
+        sys.exit(f"error: cannot listen on {settings.bind_address}:{settings.secure_port}: {error}")
+    supervise(settings.workers, lambda: run("apiserver", settings, start))
 
 
 if __name__ == "__main__":

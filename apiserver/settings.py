@@ -19,6 +19,8 @@ FileList = Annotated[list[str], NoDecode]
 
 class Settings(ProcessSettings):
     secure_port: int = Field(6443, ge=1, le=65535)
+    workers: int = Field(1, ge=1, le=64)
+    """How many processes serve the port. Each has the whole cache: memory grows with them."""
     advertise_address: str | None = None
     """The address that the ``kubernetes`` service leads to; found out when it is not given."""
 

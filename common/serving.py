@@ -191,10 +191,12 @@ async def serve(
     tls: TLSOptions | None,
     protocol: type[HttpToolsProtocol] = CoxProtocol,
     started: Callable[[], None] | None = None,
+    bound: socket.socket | None = None,
 ) -> None:
     """Serves until cancelled; then takes no more connections and lets open requests end (GRACE_SECONDS at most).
 
-    Raises OSError when the address cannot be listened on. ``started`` is called once it listens.
+    Raises OSError when the address cannot be listened on. ``started`` is called once it listens. ``bound`` is the
+    socket to listen on, for a process that shares the address with others.
     """
     context = tls.context() if tls is not None else None
     config = uvicorn.Config(
@@ -218,7 +220,7 @@ async def serve(
         ssl_context_factory=(lambda *_: context) if context is not None else None,
     )
     server = _Server(config, started)
-    serving = asyncio.ensure_future(_serve(server, host, port))
+    serving = asyncio.ensure_future(_serve(server, host, port, bound))
     reload = asyncio.create_task(_reload(tls, context)) if tls is not None and context is not None else None
     try:
         await asyncio.shield(serving)
@@ -229,9 +231,9 @@ async def serve(
         await asyncio.wait({serving}, timeout=GRACE_SECONDS + 5)
 
 
-async def _serve(server: uvicorn.Server, host: str, port: int) -> None:
+async def _serve(server: uvicorn.Server, host: str, port: int, bound: socket.socket | None) -> None:
     try:
-        await server.serve()
+        await server.serve(None if bound is None else [bound])
     except SystemExit:  # uvicorn's way to say that it cannot listen
         raise OSError(f"cannot listen on {host}:{port}") from None
 
