@@ -46,3 +46,12 @@ def test_debootstraps_default(line: str) -> None:
 def test_a_named_mirror_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COX_DEBIAN_MIRROR", "http://n.example/debian")
     assert machine.mirror() == "http://n.example/debian"
+
+
+def test_a_client_alone_is_no_engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """docker 26 answers ``info`` with an empty line and success when no engine runs."""
+    docker = tmp_path / "docker"
+    docker.write_text('#!/bin/sh\necho\n[ "$1" = info ]\n')
+    docker.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    assert not machine.docker_answers()
