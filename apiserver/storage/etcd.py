@@ -3,8 +3,8 @@
 aetcd's own client is not used: it has no TLS, one endpoint, and no limit or revision in ranges. How the messages travel
 is the business of ``storage.rpc``. Every call here has a deadline; a call that etcd cannot answer in time raises a
 StatusError (so a request is answered, never hung). Reads are repeated on another endpoint when a connection breaks;
-writes are not, since nobody knows whether they happened: the caller is told so, and a compare-and-swap makes its
-repetition safe.
+writes only when they were never sent. Whether one that was sent has happened nobody knows: the caller is told so, and a
+compare-and-swap makes its repetition safe.
 https://etcd.io/docs/v3.5/learning/api/
 """
 
@@ -20,12 +20,15 @@ from typing import Any
 
 from aetcd import rpc
 
-from apiserver.storage.rpc import Channel, Code, RpcError, StreamCall
+from apiserver.storage.rpc import Channel, Code, NotConnected, RpcError, StreamCall
 from common.api.status import InternalError, RequestEntityTooLarge, ServiceUnavailable, StatusError, Timeout
 
 log = logging.getLogger(__name__)
 
 CALL_TIMEOUT = 5.0
+
+CONNECT_SHARE = 0.5
+"""How long a call waits for a connection to one of several endpoints before it goes to the next."""
 
 METHODS: Mapping[str, tuple[str, Callable[[bytes], Any]]] = {
     "range": ("/etcdserverpb.KV/Range", rpc.RangeResponse.FromString),
@@ -98,12 +101,17 @@ class Etcd:
             left = deadline - time.monotonic()
             # With several endpoints, one that does not answer must leave time for the next.
             timeout = left if len(self._endpoints) == 1 else min(left, self._timeout / 2)
+            endpoint = self._endpoints[index]
             try:
-                answer = await self._endpoints[index].unary(path, message, timeout)
+                if not endpoint.usable and len(self._endpoints) > 1:
+                    await endpoint.connect(min(left, CONNECT_SHARE))
+                answer = await endpoint.unary(path, message, timeout)
             except RpcError as error:
                 self._rotate(index)
-                lost = error.code in (Code.UNAVAILABLE, Code.DEADLINE_EXCEEDED)
-                if not (again and lost) or time.monotonic() + pause >= deadline:
+                repeat = isinstance(error, NotConnected) or (
+                    again and error.code in (Code.UNAVAILABLE, Code.DEADLINE_EXCEEDED)
+                )
+                if not repeat or time.monotonic() + pause >= deadline:
                     raise _status(error) from error
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, 0.5)
@@ -149,13 +157,15 @@ class Etcd:
     def watch(self) -> WatchStream:
         """A new watch stream on the current endpoint."""
         index = self._current
-        return WatchStream(self._endpoints[index], lambda: self._rotate(index))
+        timeout = CALL_TIMEOUT if len(self._endpoints) == 1 else CONNECT_SHARE
+        return WatchStream(self._endpoints[index], lambda: self._rotate(index), timeout)
 
 
 class WatchStream:
     """One bidirectional watch stream. ``failed`` tells the client to try another endpoint next."""
 
-    def __init__(self, channel: Channel, failed: Callable[[], None]) -> None:
+    def __init__(self, channel: Channel, failed: Callable[[], None], timeout: float) -> None:
+        self._timeout = timeout
         self._channel = channel
         self._call: StreamCall | None = None
         self._failed = failed
@@ -166,7 +176,7 @@ class WatchStream:
             key=key, range_end=range_end, start_revision=start_revision, progress_notify=True
         )
         try:
-            self._call = await self._channel.stream(WATCH, CALL_TIMEOUT)
+            self._call = await self._channel.stream(WATCH, self._timeout)
         except RpcError:
             self._failed()
             raise

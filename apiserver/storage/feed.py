@@ -30,6 +30,18 @@ STALE_AFTER = 60.0
 """A watch that has been silent this long is asked for its progress."""
 
 
+STUCK_AFTER = 3.0
+"""A watch that does not answer for this long while a reader waits is made anew, on another endpoint if there is one."""
+
+
+Place = tuple[ResourceCache, str, str]
+"""Cache, namespace and name."""
+
+
+class SetBackError(Exception):
+    """etcd is at a revision before one that it was seen at: a backup was put back. The caches show what is no more."""
+
+
 class Feed:
     def __init__(self, etcd: Etcd, caches: Iterable[ResourceCache]) -> None:
         self._etcd = etcd
@@ -42,6 +54,8 @@ class Feed:
         self._waiting: list[tuple[int, asyncio.Future[None]]] = []
         self._behind = asyncio.Event()
         """A reader waits for a revision that the watch has not shown."""
+        self._asked: float | None = None
+        """Since when the watch has not answered."""
         self.on_relist: list[Callable[[], None]] = []
 
     async def run(self) -> None:
@@ -57,6 +71,9 @@ class Feed:
                 await self._watch()
             except CompactedError:
                 log.warning("etcd has compacted revision %d: listing again", self.revision)
+                listed = False
+            except SetBackError as error:
+                log.warning("etcd was set back from revision %d to %s: listing again", self.revision, error)
                 listed = False
             except (StatusError, RpcError) as error:
                 log.warning("the watch of etcd broke at revision %d: %s", self.revision, error)
@@ -95,7 +112,7 @@ class Feed:
                     item[1].set_result(None)
             self._waiting = still
 
-    def _locate(self, key: bytes) -> tuple[ResourceCache, str, str] | None:
+    def _locate(self, key: bytes) -> Place | None:
         """The cache, namespace and name of a key; None for what is not served."""
         path = key[len(ROOT) :].decode(errors="replace")
         plural, _, rest = path.partition("/")
@@ -119,9 +136,8 @@ class Feed:
             page = await self._etcd.range(key, end, limit=PAGE, revision=revision)
             revision = revision or page.header.revision
             for kv in page.kvs:
-                if (read := self._read(kv)) is not None:
-                    cache, entry = read
-                    found[id(cache)][1].append(entry)
+                if (place := self._locate(kv.key)) is not None and (entry := self._read(kv, place)) is not None:
+                    found[id(place[0])][1].append(entry)
             if not page.more:
                 break
             key = page.kvs[-1].key + b"\0"
@@ -134,12 +150,17 @@ class Feed:
         self.synced.set()
 
     async def _watch(self) -> None:
+        now = (await self._etcd.range(ROOT, count_only=True)).header.revision
+        if now < self.revision:
+            raise SetBackError(now)
         stream = self._etcd.watch()
         asker: asyncio.Task[None] | None = None
         try:
+            self._asked = None
             await stream.create(ROOT, prefix_end(ROOT), self.revision + 1)
             asker = asyncio.create_task(self._ask_for_progress(stream))
             async for response in stream.responses():
+                self._asked = None
                 if response.canceled:
                     if response.compact_revision:
                         raise CompactedError(response.cancel_reason)
@@ -164,6 +185,13 @@ class Feed:
                 async with asyncio.timeout(STALE_AFTER / 2):
                     await self._behind.wait()
             self._behind.clear()
+            time = asyncio.get_running_loop().time()
+            if self._asked is None:
+                self._asked = time
+            elif time - self._asked > STUCK_AFTER:
+                log.warning("the watch of etcd does not answer")
+                stream.cancel()  # which run() sees as its end
+                return
             try:
                 stream.request_progress()
             except RpcError:
@@ -171,23 +199,22 @@ class Feed:
 
     def _apply(self, event: Any) -> None:
         kv = event.kv
-        if event.type == 1:
-            if (place := self._locate(kv.key)) is not None:
-                cache, namespace, name = place
-                cache.delete(namespace, name, kv.mod_revision)
-        elif (read := self._read(kv)) is not None:
-            cache, entry = read
-            cache.put(entry)
-
-    def _read(self, kv: Any) -> tuple[ResourceCache, Entry] | None:
-        """The object of a key, if it is one that is served. One unreadable value, written by something else, must not
-        stop the cluster."""
         place = self._locate(kv.key)
         if place is None:
-            return None
+            return
+        cache, namespace, name = place
+        entry = None if event.type == 1 else self._read(kv, place)
+        if entry is None:  # what cannot be read is not there, rather than as it was before
+            cache.delete(namespace, name, kv.mod_revision)
+        else:
+            cache.put(entry)
+
+    @staticmethod
+    def _read(kv: Any, place: Place) -> Entry | None:
+        """The object of a key. One unreadable value, written by something else, must not stop the cluster."""
         cache, namespace, name = place
         try:
-            return cache, cache.entry_of(namespace, name, kv.mod_revision, kv.value)
+            return cache.entry_of(namespace, name, kv.mod_revision, kv.value)
         except (ValueError, KeyError, TypeError, AttributeError):
             log.exception("%s holds no readable object", kv.key.decode(errors="replace"))
             return None

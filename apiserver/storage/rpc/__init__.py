@@ -14,7 +14,7 @@ state machine alone. What is hard to do well stays in a library: hpack codes the
 https://www.rfc-editor.org/rfc/rfc9113, https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md
 """
 
-from apiserver.storage.rpc.calls import Code, RpcError, StreamCall
+from apiserver.storage.rpc.calls import Code, NotConnected, RpcError, StreamCall
 from apiserver.storage.rpc.channel import Channel
 
-__all__ = ["Channel", "Code", "RpcError", "StreamCall"]
+__all__ = ["Channel", "Code", "NotConnected", "RpcError", "StreamCall"]

@@ -47,6 +47,10 @@ class RpcError(Exception):
         self.details = details
 
 
+class NotConnected(RpcError):
+    """A call failed before it was sent: it may be made elsewhere, whatever it does."""
+
+
 def framed(message: bytes) -> bytes:
     """The message with its prefix."""
     return b"\0" + len(message).to_bytes(4, "big") + message

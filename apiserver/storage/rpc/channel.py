@@ -7,7 +7,7 @@ import ssl
 from functools import cache
 from urllib.parse import urlsplit
 
-from apiserver.storage.rpc.calls import Code, RpcError, StreamCall
+from apiserver.storage.rpc.calls import Code, NotConnected, StreamCall
 from apiserver.storage.rpc.connection import Connection
 from apiserver.storage.rpc.headers import request_block
 
@@ -41,6 +41,15 @@ class Channel:
         connection = await self._connected(asyncio.get_running_loop().time() + timeout)
         return connection.stream(self._block(path))
 
+    @property
+    def usable(self) -> bool:
+        """Whether there is a connection, as far as is known."""
+        return self._connection is not None and self._connection.usable
+
+    async def connect(self, timeout: float) -> None:
+        """Raises NotConnected when there is no connection in time."""
+        await self._connected(asyncio.get_running_loop().time() + timeout)
+
     async def close(self) -> None:
         if self._connecting is not None:
             self._connecting.cancel()
@@ -59,7 +68,7 @@ class Channel:
             async with asyncio.timeout_at(deadline):
                 return await asyncio.shield(self._connecting)
         except TimeoutError:
-            raise RpcError(Code.UNAVAILABLE, self._last_error) from None
+            raise NotConnected(Code.UNAVAILABLE, self._last_error) from None
 
     def _done_connecting(self, task: asyncio.Task[Connection]) -> None:
         self._connecting = None
