@@ -31,6 +31,7 @@ from common.workers import check_free, shared_socket, supervise
 
 log = logging.getLogger(__name__)
 LEAVE_SECONDS = 2.0
+END_WATCHES_EVERY = 0.1
 
 
 async def serve_api(process: Process, settings: Settings) -> None:
@@ -106,9 +107,11 @@ async def _leave(cluster: bootstrap.Bootstrap) -> None:
 
 
 async def _end_watches(process: Process, stores: Stores) -> None:
-    """Watches never end by themselves: a graceful stop ends them first."""
+    """Watches never end by themselves: a graceful stop ends them, and those that their clients then begin at once."""
     await process.stop.wait()
-    stores.end_watches()
+    while True:
+        stores.end_watches()
+        await asyncio.sleep(END_WATCHES_EVERY)
 
 
 def main() -> None:
