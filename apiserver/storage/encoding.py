@@ -13,6 +13,8 @@ import orjson
 from apiserver.types import Object, Resource
 
 ROOT = b"/registry/"
+UNREADABLE = (ValueError, LookupError, TypeError, AttributeError)
+"""What reading a value that is no object of ours raises: something else wrote it, or a disk did."""
 
 
 def storage_of(resource: Resource) -> tuple[str, str]:

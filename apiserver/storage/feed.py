@@ -16,7 +16,7 @@ from contextlib import suppress
 from typing import Any
 
 from apiserver.storage.cache import Entry, ResourceCache
-from apiserver.storage.encoding import ROOT
+from apiserver.storage.encoding import ROOT, UNREADABLE
 from apiserver.storage.etcd import CompactedError, Etcd, WatchStream, prefix_end
 from apiserver.storage.rpc import RpcError
 from common.api.status import ServiceUnavailable, StatusError
@@ -215,6 +215,6 @@ class Feed:
         cache, namespace, name = place
         try:
             return cache.entry_of(namespace, name, kv.mod_revision, kv.value)
-        except (ValueError, KeyError, TypeError, AttributeError):
+        except UNREADABLE:
             log.exception("%s holds no readable object", kv.key.decode(errors="replace"))
             return None

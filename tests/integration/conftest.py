@@ -116,20 +116,28 @@ def certificates(scratch: Path, api_port: int) -> Path:
     return out
 
 
-@pytest.fixture(scope="session")
-def etcd(scratch: Path, certificates: Path) -> Iterator[Etcd]:
-    """etcd with mutual TLS on free ports; ``restart()`` kills it and starts it again on the same data."""
-    client, peer = f"https://127.0.0.1:{free_port()}", f"http://127.0.0.1:{free_port()}"
+def etcd_process(
+    path: Path, certificates: Path, *, name: str = "default", peer: str = "", initial_cluster: str = ""
+) -> Etcd:
+    """An etcd with mutual TLS on free ports; its data is in ``path``."""
+    client, peer = f"https://127.0.0.1:{free_port()}", peer or f"http://127.0.0.1:{free_port()}"
     files = certificates / "etcd"
     command = [
         _tool("etcd"),
-        *("--data-dir", str(scratch / "etcd"), "--unsafe-no-fsync", "--log-level", "warn"),
+        *("--name", name, "--data-dir", str(path / "etcd"), "--unsafe-no-fsync", "--log-level", "warn"),
         *("--listen-client-urls", client, "--advertise-client-urls", client),
-        *("--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer, "--initial-cluster", f"default={peer}"),
+        *("--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer),
+        *("--initial-cluster", initial_cluster or f"{name}={peer}"),
         *("--cert-file", str(files / "server.crt"), "--key-file", str(files / "server.key")),
         *("--trusted-ca-file", str(files / "ca.crt"), "--client-cert-auth"),
     ]
-    server = Etcd(command, scratch / "etcd.log", endpoint=client, pki=certificates)
+    return Etcd(command, path / "etcd.log", endpoint=client, pki=certificates)
+
+
+@pytest.fixture(scope="session")
+def etcd(scratch: Path, certificates: Path) -> Iterator[Etcd]:
+    """etcd with mutual TLS on free ports; ``restart()`` kills it and starts it again on the same data."""
+    server = etcd_process(scratch, certificates)
     server.start()
     yield server
     server.stop()
