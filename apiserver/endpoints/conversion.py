@@ -107,6 +107,8 @@ def _hpa_to_served(obj: Object) -> Object:
         resource = metric.get("resource") or {}
         if resource.get("name") == "cpu" and "averageUtilization" in (resource.get("current") or {}):
             status["currentCPUUtilizationPercentage"] = resource["current"]["averageUtilization"]
+    for name in ("currentReplicas", "desiredReplicas"):
+        status.setdefault(name, 0)
     if conditions := status.pop("conditions", None):
         kept[CONDITIONS_ANNOTATION] = orjson.dumps(conditions).decode()
     if kept:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from apiserver.resources import workload_columns as columns
 from apiserver.resources import workload_defaults as defaults
-from apiserver.resources import workload_validation as validation
 from apiserver.resources.columns import dig
 from apiserver.resources.strategy import KindStrategy
+from apiserver.resources.validation import apps as validation
 from apiserver.types import Resource, ScalePaths
 from common.api.names import is_dns1123_label
 
@@ -20,9 +20,7 @@ RESOURCES = (
         "ControllerRevision",
         "controllerrevision",
         True,
-        KindStrategy(
-            checks=validation.check_controller_revision, update_checks=validation.check_controller_revision_update
-        ),
+        KindStrategy(checks=validation.check_controller_revision, update=validation.check_controller_revision_update),
         columns.CONTROLLER_REVISION,
     ),
     Resource(
@@ -34,9 +32,15 @@ RESOURCES = (
         True,
         KindStrategy(
             status=True,
+            zero_status=dict.fromkeys(
+                ("currentNumberScheduled", "numberMisscheduled", "desiredNumberScheduled", "numberReady"), 0
+            ),
             defaults=defaults.default_daemon_set,
+            on_create=defaults.prepare_daemon_set,
+            on_update=defaults.keep_template_generation,
             checks=validation.check_daemon_set,
             update_checks=validation.check_selector_update,
+            status_update=validation.check_daemon_set_status,
         ),
         columns.DAEMON_SET,
         ("ds",),
@@ -54,8 +58,10 @@ RESOURCES = (
         KindStrategy(
             status=True,
             defaults=defaults.default_deployment,
+            on_update=defaults.keep_labels,
             checks=validation.check_deployment,
             update_checks=validation.check_selector_update,
+            status_update=validation.check_deployment_status,
         ),
         columns.DEPLOYMENT,
         ("deploy",),
@@ -73,9 +79,11 @@ RESOURCES = (
         True,
         KindStrategy(
             status=True,
+            zero_status={"replicas": 0},
             defaults=defaults.default_replica_set,
             checks=validation.check_replica_set,
             update_checks=validation.check_selector_update,
+            status_update=validation.check_replica_set_status,
         ),
         columns.REPLICA_SET,
         ("rs",),
@@ -94,9 +102,11 @@ RESOURCES = (
         True,
         KindStrategy(
             status=True,
+            zero_status={"replicas": 0, "availableReplicas": 0},
             defaults=defaults.default_stateful_set,
             checks=validation.check_stateful_set,
-            update_checks=validation.check_stateful_set_update,
+            update=validation.check_stateful_set_update,
+            status_update=validation.check_stateful_set_status,
         ),
         columns.STATEFUL_SET,
         ("sts",),

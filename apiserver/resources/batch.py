@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from apiserver.resources import warnings
 from apiserver.resources import workload_columns as columns
 from apiserver.resources import workload_defaults as defaults
-from apiserver.resources import workload_validation as validation
 from apiserver.resources.columns import dig
 from apiserver.resources.strategy import KindStrategy
+from apiserver.resources.validation import cron_job, job, job_status, job_update
 from apiserver.types import Resource
 
 RESOURCES = (
@@ -17,7 +18,13 @@ RESOURCES = (
         "CronJob",
         "cronjob",
         True,
-        KindStrategy(status=True, defaults=defaults.default_cron_job, checks=validation.check_cron_job),
+        KindStrategy(
+            status=True,
+            defaults=defaults.default_cron_job,
+            checks=cron_job.check_cron_job,
+            update=cron_job.check_cron_job_update,
+            warn=warnings.warn_cron_job,
+        ),
         columns.CRON_JOB,
         ("cj",),
         ("all",),
@@ -35,8 +42,10 @@ RESOURCES = (
             status=True,
             defaults=defaults.default_job,
             on_create=defaults.prepare_job,
-            checks=validation.check_job,
-            update_checks=validation.check_job_update,
+            checks=job.check_job,
+            update=job_update.check_job_update,
+            status_update=job_status.check_job_status,
+            warn=warnings.warn_job,
         ),
         columns.JOB,
         (),

@@ -19,6 +19,7 @@ from common.api.status import (
     invalid_value,
     not_supported,
     required,
+    too_long,
 )
 
 IMMUTABLE = "field is immutable"
@@ -32,19 +33,24 @@ _PERCENT_TEXT = (
 Errors = list[FieldError]
 
 
+def under(path: str, field: str) -> str:
+    """The path of a field; of one at the top when the path is empty."""
+    return f"{path}.{field}" if path else field
+
+
 def not_negative(obj: Mapping[str, Any], field: str, path: str) -> Errors:
     value = obj.get(field)
-    return [invalid_value(f"{path}.{field}", value, NOT_NEGATIVE)] if value is not None and value < 0 else []
+    return [invalid_value(under(path, field), value, NOT_NEGATIVE)] if value is not None and value < 0 else []
 
 
 def one_of(obj: Mapping[str, Any], field: str, path: str, allowed: Iterable[str]) -> Errors:
     """A field that must be one of some words; missing is right."""
     value = obj.get(field)
-    return [not_supported(f"{path}.{field}", value, allowed)] if value and value not in allowed else []
+    return [not_supported(under(path, field), value, allowed)] if value and value not in allowed else []
 
 
 def filled(obj: Mapping[str, Any], path: str, *fields: str) -> Errors:
-    return [required(f"{path}.{field}") for field in fields if not obj.get(field)]
+    return [required(under(path, field)) for field in fields if not obj.get(field)]
 
 
 def texts(path: str, value: Any, problems: Iterable[str]) -> Errors:
@@ -59,7 +65,17 @@ def labels(values: Mapping[str, str] | None, path: str) -> Errors:
     return errors
 
 
-_OPERATORS = ("DoesNotExist", "Exists", "In", "NotIn")
+MAX_ANNOTATIONS = 256 * 1024
+
+
+def annotations(values: Mapping[str, str] | None, path: str) -> Errors:
+    """Upstream: ValidateAnnotations."""
+    errors: Errors = []
+    size = 0
+    for key, value in (values or {}).items():
+        errors += texts(path, key, is_qualified_name(key.lower()))
+        size += len(key.encode()) + len(value.encode())
+    return [*errors, too_long(path, MAX_ANNOTATIONS)] if size > MAX_ANNOTATIONS else errors
 
 
 def label_selector(selector: Mapping[str, Any] | None, path: str) -> Errors:

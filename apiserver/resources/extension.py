@@ -5,6 +5,7 @@ from __future__ import annotations
 from apiserver.resources import group_columns as columns
 from apiserver.resources import group_defaults as defaults
 from apiserver.resources.strategy import KindStrategy
+from apiserver.resources.validation import admission_policies, webhooks
 from apiserver.types import Resource
 
 _EXTENSIONS = ("api-extensions",)
@@ -17,7 +18,11 @@ RESOURCES = (
         "MutatingWebhookConfiguration",
         "mutatingwebhookconfiguration",
         False,
-        KindStrategy(defaults=defaults.default_webhooks),
+        KindStrategy(
+            defaults=defaults.default_webhooks,
+            checks=webhooks.check_webhooks,
+            update=webhooks.check_webhooks_update,
+        ),
         columns.WEBHOOKS,
         categories=_EXTENSIONS,
         has_generation=True,
@@ -29,7 +34,12 @@ RESOURCES = (
         "ValidatingAdmissionPolicy",
         "validatingadmissionpolicy",
         False,
-        KindStrategy(status=True, defaults=defaults.default_admission_policy),
+        KindStrategy(
+            status=True,
+            defaults=defaults.default_admission_policy,
+            checks=admission_policies.check_policy,
+            status_update=admission_policies.check_policy_status,
+        ),
         columns.ADMISSION_POLICY,
         categories=_EXTENSIONS,
         status=True,
@@ -42,7 +52,9 @@ RESOURCES = (
         "ValidatingAdmissionPolicyBinding",
         "validatingadmissionpolicybinding",
         False,
-        KindStrategy(defaults=defaults.default_admission_policy_binding),
+        KindStrategy(
+            defaults=defaults.default_admission_policy_binding, checks=admission_policies.check_policy_binding
+        ),
         columns.ADMISSION_POLICY_BINDING,
         categories=_EXTENSIONS,
         has_generation=True,
@@ -54,7 +66,11 @@ RESOURCES = (
         "ValidatingWebhookConfiguration",
         "validatingwebhookconfiguration",
         False,
-        KindStrategy(defaults=defaults.default_webhooks),
+        KindStrategy(
+            defaults=defaults.default_webhooks,
+            checks=webhooks.check_webhooks,
+            update=webhooks.check_webhooks_update,
+        ),
         columns.WEBHOOKS,
         categories=_EXTENSIONS,
         has_generation=True,

@@ -12,8 +12,8 @@ _METRIC_STABILIZATION = 300
 
 def default_binding(obj: Object) -> None:
     """RoleBinding and ClusterRoleBinding."""
-    ref = obj.get("roleRef")
-    if ref is not None and not ref.get("apiGroup"):
+    ref = obj.setdefault("roleRef", {})
+    if not ref.get("apiGroup"):
         ref["apiGroup"] = RBAC_GROUP
     for subject in obj.get("subjects") or ():
         if not subject.get("apiGroup") and subject.get("kind") in ("User", "Group"):
@@ -21,7 +21,20 @@ def default_binding(obj: Object) -> None:
 
 
 def default_role(obj: Object) -> None:
-    obj.setdefault("rules", [])
+    """Go writes a list that is not there as null."""
+    obj.setdefault("rules", None)
+
+
+def default_lease(obj: Object) -> None:
+    obj.setdefault("spec", {})
+
+
+def drop_lease_strategy(obj: Object, old: Object | None = None, subresource: str = "") -> None:
+    """Coordinated leader election is off (alpha in v1.32): its fields are kept only where they are already."""
+    before = (old or {}).get("spec") or {}
+    for name in ("strategy", "preferredHolder"):
+        if name not in before:
+            obj["spec"].pop(name, None)
 
 
 def default_endpoint_slice(obj: Object) -> None:
@@ -42,6 +55,10 @@ def default_network_policy(obj: Object) -> None:
 
 def default_ingress(obj: Object) -> None:
     obj.setdefault("status", {}).setdefault("loadBalancer", {})
+
+
+def prepare_ingress(obj: Object) -> None:
+    obj["status"] = {"loadBalancer": {}}
 
 
 def default_ingress_class(obj: Object) -> None:
@@ -90,9 +107,28 @@ def default_csi_driver(obj: Object) -> None:
     spec.setdefault("seLinuxMount", False)
 
 
+def raise_driver_generation(obj: Object, old: Object, subresource: str) -> None:
+    """A CSIDriver counts the changes of these fields only."""
+    spec, before = obj.get("spec") or {}, old.get("spec") or {}
+    if any(spec.get(f) != before.get(f) for f in ("tokenRequests", "requiresRepublish", "seLinuxMount")):
+        obj["metadata"]["generation"] = old["metadata"].get("generation", 0) + 1
+
+
 def default_priority_class(obj: Object) -> None:
     obj.setdefault("value", 0)
     obj.setdefault("preemptionPolicy", "PreemptLowerPriority")
+
+
+def prepare_priority_class(obj: Object) -> None:
+    """Its generation stays 1: what is counted of other kinds cannot change."""
+    obj["metadata"]["generation"] = 1
+
+
+def raise_slice_generation(obj: Object, old: Object, subresource: str) -> None:
+    """An EndpointSlice's generation counts changes of its labels too."""
+    metadata, before = obj["metadata"], old["metadata"]
+    if (metadata.get("labels") or {}) != (before.get("labels") or {}):
+        metadata["generation"] = before.get("generation", 0) + 1
 
 
 def default_webhooks(obj: Object) -> None:
@@ -152,14 +188,3 @@ def default_api_service(obj: Object) -> None:
     service = (obj.get("spec") or {}).get("service")
     if service is not None:
         service.setdefault("port", 443)
-
-
-def default_signing_request(obj: Object) -> None:
-    spec = obj.setdefault("spec", {})
-    if not spec.get("usages"):
-        spec["usages"] = ["digital signature", "key encipherment"]
-
-
-def keep_signing_request(obj: Object, old: Object, subresource: str) -> None:
-    """The spec of a request never changes; conditions change through /approval, certificates through /status."""
-    obj["spec"] = old.get("spec", {})

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from apiserver.resources import group_columns as columns
 from apiserver.resources import group_defaults as defaults
-from apiserver.resources import group_validation as validation
+from apiserver.resources import warnings
 from apiserver.resources.strategy import KindStrategy
+from apiserver.resources.validation import ingress as ingresses
+from apiserver.resources.validation import networking as validation
 from apiserver.types import Resource
 
 RESOURCES = (
@@ -16,7 +18,11 @@ RESOURCES = (
         "IngressClass",
         "ingressclass",
         False,
-        KindStrategy(defaults=defaults.default_ingress_class),
+        KindStrategy(
+            defaults=defaults.default_ingress_class,
+            checks=validation.check_ingress_class,
+            update=validation.check_ingress_class_update,
+        ),
         columns.INGRESS_CLASS,
         has_generation=True,
     ),
@@ -27,7 +33,15 @@ RESOURCES = (
         "Ingress",
         "ingress",
         True,
-        KindStrategy(status=True, defaults=defaults.default_ingress, checks=validation.check_ingress),
+        KindStrategy(
+            status=True,
+            defaults=defaults.default_ingress,
+            on_create=defaults.prepare_ingress,
+            checks=ingresses.check_ingress,
+            update=ingresses.check_ingress_update,
+            status_update=ingresses.check_ingress_status,
+            warn=warnings.warn_ingress,
+        ),
         columns.INGRESS,
         ("ing",),
         status=True,

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from apiserver.resources import group_validation as validation
 from apiserver.resources import workload_columns as columns
 from apiserver.resources.strategy import KindStrategy
+from apiserver.resources.validation import policy as validation
 from apiserver.types import Resource
 
 RESOURCES = (
@@ -15,7 +15,12 @@ RESOURCES = (
         "PodDisruptionBudget",
         "poddisruptionbudget",
         True,
-        KindStrategy(status=True, checks=validation.check_disruption_budget),
+        KindStrategy(
+            status=True,
+            zero_status=dict.fromkeys(("disruptionsAllowed", "currentHealthy", "desiredHealthy", "expectedPods"), 0),
+            checks=validation.check_disruption_budget,
+            status_update=validation.check_disruption_budget_status,
+        ),
         columns.DISRUPTION_BUDGET,
         ("pdb",),
         status=True,

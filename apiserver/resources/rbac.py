@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from apiserver.resources import group_columns as columns
 from apiserver.resources import group_defaults as defaults
-from apiserver.resources import group_validation as validation
+from apiserver.resources.checks import Errors
 from apiserver.resources.strategy import KindStrategy
-from apiserver.types import Resource
+from apiserver.resources.validation import rbac as validation
+from apiserver.resources.validation.formats import path_segment
+from apiserver.types import Object, Resource
 
 
-def _any_name(_name: str) -> list[str]:
-    """Names of RBAC objects may have colons; the generic check that a name is a path segment is enough."""
-    return []
+def _binding(checks: Callable[[Object], Errors]) -> KindStrategy:
+    return KindStrategy(defaults=defaults.default_binding, checks=checks, update_checks=validation.check_binding_update)
 
 
-_BINDING = KindStrategy(
-    defaults=defaults.default_binding, checks=validation.check_binding, update_checks=validation.check_binding_update
-)
-_ROLE = KindStrategy(defaults=defaults.default_role, checks=validation.check_role)
+def _role(checks: Callable[[Object], Errors]) -> KindStrategy:
+    return KindStrategy(defaults=defaults.default_role, checks=checks)
+
 
 RESOURCES = (
     Resource(
@@ -27,9 +29,9 @@ RESOURCES = (
         "ClusterRoleBinding",
         "clusterrolebinding",
         False,
-        _BINDING,
+        _binding(validation.check_cluster_role_binding),
         columns.ROLE_BINDING,
-        name_validation=_any_name,
+        name_validation=path_segment,
     ),
     Resource(
         "rbac.authorization.k8s.io",
@@ -38,9 +40,9 @@ RESOURCES = (
         "ClusterRole",
         "clusterrole",
         False,
-        _ROLE,
+        _role(validation.check_cluster_role),
         columns.ROLE,
-        name_validation=_any_name,
+        name_validation=path_segment,
     ),
     Resource(
         "rbac.authorization.k8s.io",
@@ -49,11 +51,19 @@ RESOURCES = (
         "RoleBinding",
         "rolebinding",
         True,
-        _BINDING,
+        _binding(validation.check_role_binding),
         columns.ROLE_BINDING,
-        name_validation=_any_name,
+        name_validation=path_segment,
     ),
     Resource(
-        "rbac.authorization.k8s.io", "v1", "roles", "Role", "role", True, _ROLE, columns.ROLE, name_validation=_any_name
+        "rbac.authorization.k8s.io",
+        "v1",
+        "roles",
+        "Role",
+        "role",
+        True,
+        _role(validation.check_role),
+        columns.ROLE,
+        name_validation=path_segment,
     ),
 )

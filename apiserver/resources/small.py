@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from apiserver.resources import core_columns, core_defaults, core_validation
+from apiserver.resources import core_columns, core_defaults, core_validation, signing_requests
 from apiserver.resources import group_columns as columns
 from apiserver.resources import group_defaults as defaults
-from apiserver.resources import group_validation as validation
 from apiserver.resources.core import EVENT_FIELDS, field
 from apiserver.resources.strategy import KindStrategy
+from apiserver.resources.validation import certificates, discovery, small
+from apiserver.resources.validation.formats import path_segment
 from apiserver.types import Resource
 
 _REGARDING = {name.replace("involvedObject.", "regarding."): get for name, get in EVENT_FIELDS.items()}
@@ -22,12 +23,12 @@ RESOURCES = (
         False,
         KindStrategy(
             defaults=defaults.default_priority_class,
-            checks=validation.check_priority_class,
-            update_checks=validation.check_priority_class_update,
+            on_create=defaults.prepare_priority_class,
+            checks=small.check_priority_class,
+            update=small.check_priority_class_update,
         ),
         columns.PRIORITY_CLASS,
         ("pc",),
-        has_generation=True,
     ),
     Resource(
         "coordination.k8s.io",
@@ -36,7 +37,12 @@ RESOURCES = (
         "Lease",
         "lease",
         True,
-        KindStrategy(checks=validation.check_lease),
+        KindStrategy(
+            defaults=defaults.default_lease,
+            on_create=defaults.drop_lease_strategy,
+            on_update=defaults.drop_lease_strategy,
+            checks=small.check_lease,
+        ),
         columns.LEASE,
     ),
     Resource(
@@ -48,8 +54,9 @@ RESOURCES = (
         True,
         KindStrategy(
             defaults=defaults.default_endpoint_slice,
-            checks=validation.check_endpoint_slice,
-            update_checks=validation.check_endpoint_slice_update,
+            on_update=defaults.raise_slice_generation,
+            checks=discovery.check_endpoint_slice,
+            update_checks=discovery.check_endpoint_slice_update,
         ),
         columns.ENDPOINT_SLICE,
         has_generation=True,
@@ -76,15 +83,16 @@ RESOURCES = (
         False,
         KindStrategy(
             status=True,
-            defaults=defaults.default_signing_request,
-            on_update=defaults.keep_signing_request,
-            checks=validation.check_signing_request,
-            update_checks=validation.check_signing_request_update,
+            on_update=signing_requests.keep_request,
+            checks=certificates.check_signing_request,
+            update=certificates.check_signing_request_update,
+            status_update=certificates.check_signing_request_status,
         ),
         columns.SIGNING_REQUEST,
         ("csr",),
         status=True,
         selectable_fields={"spec.signerName": field("spec", "signerName")},
+        name_validation=path_segment,
     ),
     Resource(
         "node.k8s.io",
@@ -93,7 +101,7 @@ RESOURCES = (
         "RuntimeClass",
         "runtimeclass",
         False,
-        KindStrategy(checks=validation.check_runtime_class),
+        KindStrategy(checks=small.check_runtime_class, update=small.check_runtime_class_update),
         columns.RUNTIME_CLASS,
     ),
 )

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from apiserver.resources import group_columns as columns
 from apiserver.resources import group_defaults as defaults
-from apiserver.resources import group_validation as validation
 from apiserver.resources.strategy import KindStrategy
+from apiserver.resources.validation import storage as validation
 from apiserver.types import Resource
 
 RESOURCES = (
@@ -16,11 +16,24 @@ RESOURCES = (
         "CSIDriver",
         "csidriver",
         False,
-        KindStrategy(defaults=defaults.default_csi_driver),
+        KindStrategy(
+            defaults=defaults.default_csi_driver,
+            on_update=defaults.raise_driver_generation,
+            checks=validation.check_csi_driver,
+            update=validation.check_csi_driver_update,
+        ),
         columns.CSI_DRIVER,
-        has_generation=True,
     ),
-    Resource("storage.k8s.io", "v1", "csinodes", "CSINode", "csinode", False, KindStrategy(), columns.CSI_NODE),
+    Resource(
+        "storage.k8s.io",
+        "v1",
+        "csinodes",
+        "CSINode",
+        "csinode",
+        False,
+        KindStrategy(checks=validation.check_csi_node, update=validation.check_csi_node_update),
+        columns.CSI_NODE,
+    ),
     Resource(
         "storage.k8s.io",
         "v1",
@@ -28,7 +41,7 @@ RESOURCES = (
         "CSIStorageCapacity",
         "csistoragecapacity",
         True,
-        KindStrategy(),
+        KindStrategy(checks=validation.check_storage_capacity, update=validation.check_storage_capacity_update),
         columns.CSI_STORAGE_CAPACITY,
     ),
     Resource(
@@ -53,7 +66,13 @@ RESOURCES = (
         "VolumeAttachment",
         "volumeattachment",
         False,
-        KindStrategy(status=True),
+        KindStrategy(
+            status=True,
+            zero_status={"attached": False},
+            checks=validation.check_volume_attachment,
+            update=validation.check_volume_attachment_update,
+            status_update=validation.check_volume_attachment_update,
+        ),
         columns.VOLUME_ATTACHMENT,
         status=True,
     ),

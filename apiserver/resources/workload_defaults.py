@@ -22,14 +22,13 @@ def default_deployment(obj: Object) -> None:
         rolling.setdefault("maxSurge", QUARTER)
     spec.setdefault("revisionHistoryLimit", 10)
     spec.setdefault("progressDeadlineSeconds", 600)
-    default_template(spec.get("template"))
+    default_template(spec.setdefault("template", {}))
 
 
 def default_replica_set(obj: Object) -> None:
     spec = obj.setdefault("spec", {})
     spec.setdefault("replicas", 1)
-    _labels_from_template(obj)
-    default_template(spec.get("template"))
+    default_template(spec.setdefault("template", {}))
 
 
 def default_replication_controller(obj: Object) -> None:
@@ -61,7 +60,7 @@ def default_daemon_set(obj: Object) -> None:
         rolling.setdefault("maxUnavailable", 1)
         rolling.setdefault("maxSurge", 0)
     spec.setdefault("revisionHistoryLimit", 10)
-    default_template(spec.get("template"))
+    default_template(spec.setdefault("template", {}))
 
 
 def default_stateful_set(obj: Object) -> None:
@@ -81,7 +80,7 @@ def default_stateful_set(obj: Object) -> None:
             retention[when] = "Retain"
     spec.setdefault("replicas", 1)
     spec.setdefault("revisionHistoryLimit", 10)
-    default_template(spec.get("template"))
+    default_template(spec.setdefault("template", {}))
     for claim in spec.get("volumeClaimTemplates") or ():
         claim.setdefault("apiVersion", "v1")
         claim.setdefault("kind", "PersistentVolumeClaim")
@@ -97,14 +96,6 @@ def default_claim(obj: Object) -> None:
 
 def default_job(obj: Object) -> None:
     _default_job_spec(obj.setdefault("spec", {}))
-
-
-def _job_labels(obj: Object) -> None:
-    template = obj["spec"].get("template") or {}
-    labels = (template.get("metadata") or {}).get("labels")
-    metadata = obj.setdefault("metadata", {})
-    if labels and not metadata.get("labels"):
-        metadata["labels"] = dict(labels)
 
 
 def _default_job_spec(spec: dict[str, Any]) -> None:
@@ -123,7 +114,8 @@ def _default_job_spec(spec: dict[str, Any]) -> None:
         for pattern in rule.get("onPodConditions") or ():
             if not pattern.get("status"):
                 pattern["status"] = "True"
-    default_template(spec.get("template"))
+    spec.setdefault("manualSelector", False)
+    default_template(spec.setdefault("template", {}))
 
 
 def default_cron_job(obj: Object) -> None:
@@ -133,10 +125,8 @@ def default_cron_job(obj: Object) -> None:
     spec.setdefault("suspend", False)
     spec.setdefault("successfulJobsHistoryLimit", 3)
     spec.setdefault("failedJobsHistoryLimit", 1)
-    template = spec.get("jobTemplate")
-    if template is not None:
-        job_spec = template.setdefault("spec", {})
-        default_template(job_spec.get("template"))
+    job_spec = spec.setdefault("jobTemplate", {}).setdefault("spec", {})
+    default_template(job_spec.setdefault("template", {}))
 
 
 def default_pod_template(obj: Object) -> None:
@@ -146,18 +136,52 @@ def default_pod_template(obj: Object) -> None:
 def prepare_job(obj: Object) -> None:
     """Gives a job its selector and its pods the labels it selects by (upstream: generateSelector).
 
-    The uid is part of both, so the generic verbs must have set it before.
+    The uid is part of both, so the generic verbs must have set it before. Labels that are there already stay: when
+    they say something else, validation refuses them.
     """
-    spec = obj.setdefault("spec", {})
-    metadata = obj.get("metadata") or {}
-    uid, name = metadata.get("uid", ""), metadata.get("name", "")
-    template = spec.get("template")
-    _job_labels(obj)
-    if spec.get("manualSelector") or template is None or spec.get("selector"):
+    spec, metadata = obj["spec"], obj["metadata"]
+    template = spec["template"]
+    if not spec.get("manualSelector"):
+        uid, name = metadata.get("uid", ""), metadata.get("name", "")
+        labels = template.setdefault("metadata", {}).setdefault("labels", {})
+        for label, value in (("controller-uid", uid), ("job-name", name)):
+            labels.setdefault(label, value)
+            labels.setdefault(f"batch.kubernetes.io/{label}", value)
+        selector = spec.setdefault("selector", {})
+        selector.setdefault("matchLabels", {}).setdefault("batch.kubernetes.io/controller-uid", uid)
+    # Upstream defaults them when it reads what it stored, so the generated ones are among them.
+    labels = (template.get("metadata") or {}).get("labels")
+    if labels and not metadata.get("labels"):
+        metadata["labels"] = dict(labels)
+
+
+TEMPLATE_GENERATION = "deprecated.daemonset.template.generation"
+"""How apps/v1 says what extensions/v1beta1 had a field for: how often the template of a DaemonSet has changed."""
+
+
+def prepare_daemon_set(obj: Object) -> None:
+    annotations = obj["metadata"].setdefault("annotations", {})
+    annotations[TEMPLATE_GENERATION] = str(max(_template_generation(obj), 1))
+
+
+def keep_template_generation(obj: Object, old: Object, subresource: str) -> None:
+    before = _template_generation(old)
+    if not subresource and obj["spec"].get("template") != old["spec"].get("template"):
+        before += 1
+    metadata = obj["metadata"]
+    metadata["annotations"] = (metadata.get("annotations") or {}) | {TEMPLATE_GENERATION: str(before)}
+
+
+def _template_generation(obj: Object) -> int:
+    text = (obj["metadata"].get("annotations") or {}).get(TEMPLATE_GENERATION, "")
+    return int(text) if text.isdecimal() and len(text) < 19 else 0
+
+
+def keep_labels(obj: Object, old: Object, subresource: str) -> None:
+    """A Deployment's labels are not changed by way of its status."""
+    if subresource != "status":
         return
-    labels = template.setdefault("metadata", {}).setdefault("labels", {})
-    labels.setdefault("job-name", name)
-    labels.setdefault("batch.kubernetes.io/job-name", name)
-    labels.setdefault("controller-uid", uid)
-    labels.setdefault("batch.kubernetes.io/controller-uid", uid)
-    spec["selector"] = {"matchLabels": {"batch.kubernetes.io/controller-uid": uid}}
+    metadata, labels = obj["metadata"], old["metadata"].get("labels")
+    metadata.pop("labels", None)
+    if labels:
+        metadata["labels"] = labels

@@ -265,7 +265,7 @@ def test_an_autoscaler_survives_the_older_version() -> None:
         "kind": "HorizontalPodAutoscaler",
         "metadata": {"name": "h"},
         "spec": {"maxReplicas": 3, "metrics": [cpu, memory], "behavior": {"scaleUp": {}}},
-        "status": {"conditions": [{"type": "AbleToScale"}]},
+        "status": {"conditions": [{"type": "AbleToScale"}], "currentReplicas": 0, "desiredReplicas": 0},
     }
     old = conversion.to_served(copy.deepcopy(stored))
     assert old["spec"] == {"maxReplicas": 3, "targetCPUUtilizationPercentage": 50}
