@@ -12,6 +12,7 @@ from apiserver import admission, authn, authz, bootstrap, subresources
 from apiserver.allocation import RepairLoop
 from apiserver.app import ApiServer
 from apiserver.endpoints.api import Api
+from apiserver.endpoints.discovery import paths as discovery_paths
 from apiserver.limits import Limits
 from apiserver.metrics import Metrics
 from apiserver.patch import apply_patch
@@ -41,9 +42,10 @@ async def serve_api(process: Process, settings: Settings) -> None:
         reading=settings.max_requests_inflight,
         mutating=settings.max_mutating_requests_inflight,
         seconds=settings.request_timeout,
+        watch_seconds=settings.min_request_timeout,
     )
     etcd = Etcd(settings.etcd_servers, settings.etcd_tls(), observe=metrics.observe_etcd)
-    stores = Stores([r for r in RESOURCES if "get" in r.verbs], etcd)
+    stores = Stores([r for r in RESOURCES if "watch" in r.verbs], etcd)
     authenticator = authn.build(settings, stores)
     authorizer = authz.build(stores)
     chain = admission.build_chain(stores, settings, authorizer)
@@ -52,9 +54,11 @@ async def serve_api(process: Process, settings: Settings) -> None:
     cluster = bootstrap.Bootstrap(stores, settings, bootstrap.Members(etcd))
     roles, synced = Gate("bootstrap of roles"), Gate("the first list of etcd")
     synced.done = stores.feed.synced
-    process.health.add("etcd", etcd.check_version)
-    process.health.add("watch-cache-sync", synced.check)
-    process.health.add("poststarthook/rbac/bootstrap-roles", roles.check)
+    process.health.add("etcd", etcd.check_version, live=True)
+    process.health.add("poststarthook/rbac/bootstrap-roles", roles.check, live=True)
+    process.health.add("etcd-readiness", etcd.check_version)
+    process.health.add("informer-sync", synced.check)
+    process.health.add("shutdown", lambda: _check_running(process))
 
     async def after_sync() -> None:
         await stores.feed.synced.wait()
@@ -71,7 +75,7 @@ async def serve_api(process: Process, settings: Settings) -> None:
         authorizer=authorizer,
         specs=subresources.HANDLERS,
         handlers=subresources.mount(context),
-        web=build(process.health, [Mount("/openapi", OpenAPI(RESOURCES))]),
+        web=build(process.health, [Mount("/openapi", OpenAPI(RESOURCES))], discovery_paths(RESOURCES)),
         metrics=metrics,
         limits=limits,
     )
@@ -95,6 +99,11 @@ async def serve_api(process: Process, settings: Settings) -> None:
         if stores.feed.synced.is_set():
             await _leave(cluster)
         await etcd.close()
+
+
+def _check_running(process: Process) -> None:
+    if process.stop.is_set():
+        raise RuntimeError("process is shutting down")
 
 
 async def _leave(cluster: bootstrap.Bootstrap) -> None:

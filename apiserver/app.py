@@ -32,6 +32,7 @@ from apiserver.endpoints.update import update
 from apiserver.endpoints.watch import watch
 from apiserver.limits import PROBES, Limits, Pool, is_long_running, too_late
 from apiserver.metrics import Metrics
+from apiserver.storage.figures import figures
 from apiserver.types import Attributes, Authenticator, Authorizer, Connection, Resource
 from apiserver.wire import transcode
 from common.api.selectors import parse_field_selector
@@ -75,13 +76,6 @@ def _unknown(request: Request) -> tuple[str, ...]:
     return (request.method if request.method in METHODS else "",)
 
 
-def abort(scope: Scope) -> None:
-    """Ends the connection at once, whatever is still to be sent to a client that does not take it."""
-    end = scope["state"].get("abort")
-    if end is not None:
-        end()
-
-
 def not_served() -> NotFound:
     return NotFound("the server could not find the requested resource", {})
 
@@ -117,6 +111,7 @@ class ApiServer:
         self._web = web
         self._metrics = metrics
         self._limits = limits or Limits()
+        metrics.sources += [self._limits.figures, lambda: figures(api.stores.stores())]
         self._subresources = {"status", "scale"} | {subresource for _, _, subresource in handlers}
         self._resources: dict[tuple[str, str, str], Resource] = {(r.group, r.version, r.plural): r for r in resources}
         self._discovery = Discovery(self._resources.values(), specs)
@@ -162,7 +157,7 @@ class ApiServer:
             if request.pool is not None:
                 request.pool.leave()
         if stuck:
-            abort(scope)
+            request.abort()
         self._metrics.series(request.kind or _unknown(request)).observe(code, loop.time() - request.began, size)
 
     async def _ended(self, request: Request, error: StatusError) -> Answer:
@@ -231,8 +226,8 @@ class ApiServer:
             await _as_json(request)
         handler = self._handlers.get((path.group, path.resource, path.subresource))
         if handler is not None:
-            if path.watch:  # was authorised as a watch, and would be done as something else
-                raise not_served()
+            if verb == "watch":  # was authorised as a watch, and would be done as something else
+                raise not_served() if path.watch else _not_allowed()
             connection = Connection(resource, path.subresource, path.namespace, path.name, request.user, path.rest)
             await handler(connection, request.scope, request.receive, send)
             return None
@@ -250,7 +245,7 @@ class ApiServer:
                 raise not_served()
             raise BadRequest("an empty namespace may not be set during creation")
         if verb == "watch":
-            await watch(self._api, request, target, send)
+            await watch(self._api, request, target, send, self._limits.watch_seconds())
             return None
         return await _VERBS[verb](self._api, request, target)
 

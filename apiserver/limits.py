@@ -10,8 +10,11 @@ https://kubernetes.io/docs/reference/command-line-tools-reference/kube-apiserver
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import random
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from apiserver.types import User
 from common.api.duration import parse_duration
@@ -57,15 +60,34 @@ class Pool:
 class Limits:
     """The pools and the deadlines of one server."""
 
-    def __init__(self, *, reading: int = 400, mutating: int = 200, seconds: float = 60.0) -> None:
+    def __init__(
+        self, *, reading: int = 400, mutating: int = 200, seconds: float = 60.0, watch_seconds: int = 1800
+    ) -> None:
         self.reading = Pool("readOnly", reading)
         self.mutating = Pool("mutating", mutating)
         self._seconds = seconds
+        self._watch_seconds = watch_seconds
         self._running: dict[Request, asyncio.Task[object]] = {}
         self._timer: asyncio.TimerHandle | None = None
 
+    def figures(self) -> Iterator[Metric]:
+        running = GaugeMetricFamily(
+            "apiserver_current_inflight_requests", "Requests that are worked on.", labels=("request_kind",)
+        )
+        refused = CounterMetricFamily(
+            "apiserver_dropped_requests", "Requests that found no room.", labels=("request_kind",)
+        )
+        for pool in (self.reading, self.mutating):
+            running.add_metric([pool.kind], pool.running)
+            refused.add_metric([pool.kind], pool.refused)
+        yield from (running, refused)
+
     def pool(self, verb: str) -> Pool:
         return self.reading if verb in READING else self.mutating
+
+    def watch_seconds(self) -> float:
+        """For how long a watch that does not say: differently long, so that they do not all come again at once."""
+        return random.uniform(self._watch_seconds, 2 * self._watch_seconds)
 
     def begin(self, request: Request) -> None:
         """From here on the request has ``seconds``; :meth:`end` must follow."""
@@ -125,7 +147,3 @@ def is_long_running(verb: str, subresource: str) -> bool:
 
 def too_late() -> Timeout:
     return Timeout("Timeout: request did not complete within the allotted timeout", {})
-
-
-Abort = Callable[[], None]
-"""Ends a connection at once, whatever is still to be sent."""

@@ -1,4 +1,4 @@
-"""What people and monitors look at: health, version, metrics, and FastAPI's page about these.
+"""What people and monitors look at: health, version, metrics, the list of paths, and FastAPI's page about these.
 
 Authentication and authorisation are done before a request comes here (:mod:`apiserver.app`).
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Iterable
 
 import prometheus_client
 from fastapi import FastAPI, Request
@@ -14,29 +15,39 @@ from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from starlette.exceptions import HTTPException
 from starlette.routing import BaseRoute
 
-from common.api.status import NotFound, StatusError
-from common.process import Health, version_info
+from common.api.status import MethodNotAllowed, NotFound, StatusError
+from common.process import Health, health_answer, version_info
 
 log = logging.getLogger(__name__)
 
 TITLE = "Coxswain API server"
+PROBES = ("healthz", "livez", "readyz")
+READ = ["GET", "HEAD"]
 
 
-def build(health: Health, routes: list[BaseRoute]) -> FastAPI:
-    """``routes`` are those of the OpenAPI documents of the resources."""
+def build(health: Health, routes: list[BaseRoute], paths: Iterable[str] = ()) -> FastAPI:
+    """``routes`` are those of the OpenAPI documents of the resources, ``paths`` those of discovery."""
     app = FastAPI(title=TITLE, openapi_url="/docs/openapi.json", docs_url="/docs", redoc_url=None, routes=routes)
+    known = list(paths)
 
-    @app.get("/version", tags=["server"])
+    @app.api_route("/version", methods=READ, tags=["server"])
     async def version() -> dict[str, str]:
         """The version of the API that is served."""
         return version_info()
 
-    @app.get("/metrics", tags=["server"], response_class=PlainTextResponse)
+    @app.api_route("/metrics", methods=READ, tags=["server"], response_class=PlainTextResponse)
     async def metrics() -> Response:
         """Prometheus metrics."""
         return Response(prometheus_client.generate_latest(), media_type=prometheus_client.CONTENT_TYPE_LATEST)
 
-    for name in ("healthz", "livez", "readyz"):
+    @app.api_route("/", methods=READ, tags=["server"])
+    async def index() -> dict[str, list[str]]:
+        """Every path that is served beside the resources."""
+        checks = [f"/{probe}/{check}" for probe in PROBES for check in health.names(ready=probe == "readyz")]
+        own = ["/docs", "/metrics", "/openapi/v2", "/openapi/v3", "/version", *(f"/{probe}" for probe in PROBES)]
+        return {"paths": sorted({*known, *own, *checks})}
+
+    for name in PROBES:
         _add_probe(app, health, name)
 
     @app.exception_handler(HTTPException)
@@ -44,28 +55,34 @@ def build(health: Health, routes: list[BaseRoute]) -> FastAPI:
         status: StatusError = StatusError(str(error.detail), code=error.status_code)
         if error.status_code == 404:
             status = NotFound("the server could not find the requested resource", {})
+        elif error.status_code == 405:
+            status = MethodNotAllowed("the server does not allow this method on the requested resource", {})
         return JSONResponse(status.to_status(), status_code=status.code, headers=error.headers)
 
     return app
 
 
 def _add_probe(app: FastAPI, health: Health, name: str) -> None:
-    @app.get(f"/{name}", name=name, tags=["health"], response_class=PlainTextResponse)
-    async def probe(request: Request) -> PlainTextResponse:
-        well, lines = await health.report(ready=name == "readyz")
-        if well and "verbose" not in request.query_params:
-            return PlainTextResponse("ok")
-        verdict = f"{name} check {'passed' if well else 'failed'}"
-        return PlainTextResponse("\n".join([*lines, verdict, ""]), status_code=200 if well else 500)
+    ready = name == "readyz"
 
-    @app.get(f"/{name}/{{check:path}}", name=f"{name}-check", tags=["health"], response_class=PlainTextResponse)
+    @app.api_route(f"/{name}", methods=READ, name=name, tags=["health"], response_class=PlainTextResponse)
+    async def probe(request: Request) -> Response:
+        return await health_answer(health, name, request, ready=ready)
+
+    @app.api_route(
+        f"/{name}/{{check:path}}",
+        methods=READ,
+        name=f"{name}-check",
+        tags=["health"],
+        response_class=PlainTextResponse,
+    )
     async def one(check: str) -> PlainTextResponse:
-        _, lines = await health.report(ready=True)
-        for line in lines:
-            if line.startswith((f"[+]{check} ", f"[-]{check} ")):
-                well = line.startswith("[+]")
-                return PlainTextResponse("ok" if well else f"{line}\n", status_code=200 if well else 500)
-        raise HTTPException(404)
+        if check not in health.names(ready=ready):
+            raise HTTPException(404)
+        failure = await health.failure(check)
+        if failure is None:
+            return PlainTextResponse("ok")
+        return PlainTextResponse(f"internal server error: {failure}\n", status_code=500)
 
 
 class Gate:

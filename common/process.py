@@ -13,7 +13,7 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Sequence
 from typing import Annotated, Any, NoReturn, TypeVar
 
 import prometheus_client
@@ -31,6 +31,8 @@ from common.serving import TLSOptions, serve
 log = logging.getLogger(__name__)
 S = TypeVar("S", bound="ProcessSettings")
 Check = Callable[[], Awaitable[None] | None]
+CHECK_SECONDS = 5.0
+"""How long a health check may take."""
 CREDENTIALS_SECONDS = 30.0
 """How often the files of the own credentials are looked at."""
 FREEZE_SECONDS = 15.0
@@ -106,29 +108,47 @@ class Health:
     """Named checks behind /healthz, /livez and /readyz. A check raises to say what is wrong."""
 
     def __init__(self) -> None:
-        self._checks: dict[str, tuple[Check, bool]] = {}
+        self._checks: dict[str, tuple[Check, bool]] = {"ping": (_nothing, True)}
 
     def add(self, name: str, check: Check, *, live: bool = False) -> None:
         """``live`` checks count for /livez and /healthz too: their failure means that a restart is due."""
         self._checks[name] = (check, live)
 
-    async def report(self, *, ready: bool) -> tuple[bool, list[str]]:
+    def names(self, *, ready: bool) -> list[str]:
+        return [name for name, (_, live) in self._checks.items() if ready or live]
+
+    async def failure(self, name: str) -> str | None:
+        """What a check says is wrong, None when it is well."""
+        try:
+            async with asyncio.timeout(CHECK_SECONDS):
+                result = self._checks[name][0]()
+                if result is not None:
+                    await result
+        except Exception as error:
+            log.info("check %s failed: %s", name, error)
+            return str(error) or type(error).__name__
+        return None
+
+    async def report(self, *, ready: bool, exclude: Collection[str] = ()) -> tuple[bool, list[str]]:
         """Whether all is well, and upstream's ``[+]name ok`` lines."""
-        lines, well = ["[+]ping ok"], True
-        for name, (check, live) in self._checks.items():
-            if not (ready or live):
-                continue
-            try:
-                async with asyncio.timeout(5):
-                    result = check()
-                    if result is not None:
-                        await result
+        lines, well = [], True
+        names = self.names(ready=ready)
+        for name in names:
+            if name in exclude:
+                lines.append(f"[+]{name} excluded: ok")
+            elif await self.failure(name) is None:
                 lines.append(f"[+]{name} ok")
-            except Exception as error:
+            else:
                 well = False
-                log.info("check %s failed: %s", name, error)
                 lines.append(f"[-]{name} failed: reason withheld")
+        if unknown := sorted(set(exclude) - set(names)):
+            quoted = ",".join(f'"{name}"' for name in unknown)
+            lines.append(f"warn: some health checks cannot be excluded: no matches for {quoted}")
         return well, lines
+
+
+def _nothing() -> None:
+    """The check that an answer comes at all."""
 
 
 class Process:
@@ -155,16 +175,22 @@ class Process:
             task.cancel()
 
 
+async def health_answer(health: Health, name: str, request: Request, *, ready: bool) -> Response:
+    """What a health endpoint says: more than "ok" when asked, or when unwell (upstream: apiserver/pkg/server/healthz)."""
+    well, lines = await health.report(ready=ready, exclude=request.query_params.getlist("exclude"))
+    headers = {"x-content-type-options": "nosniff"}
+    if well and "verbose" not in request.query_params:
+        return PlainTextResponse("ok", headers=headers)
+    verdict = f"{name} check {'passed' if well else 'failed'}"
+    return PlainTextResponse("\n".join([*lines, verdict, ""]), 200 if well else 500, headers)
+
+
 def health_app(process: Process, *, open_metrics: bool = False) -> Starlette:
     """/healthz, /livez and /readyz for everybody; /metrics for clients with a certificate of the cluster's CA."""
 
     def probe(name: str, *, ready: bool) -> Route:
         async def answer(request: Request) -> Response:
-            well, lines = await process.health.report(ready=ready)
-            verdict = f"{name} check {'passed' if well else 'failed'}"
-            if well and "verbose" not in request.query_params:
-                return PlainTextResponse("ok")
-            return PlainTextResponse("\n".join([*lines, verdict, ""]), status_code=200 if well else 500)
+            return await health_answer(process.health, name, request, ready=ready)
 
         return Route(f"/{name}", answer)
 

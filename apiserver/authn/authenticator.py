@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from apiserver.authn import websocket
 from apiserver.authn.settings import AuthnSettings, audiences
 from apiserver.authn.tokenfile import TokenFile
 from apiserver.authn.tokens import ServiceAccountTokens, build_verifier
@@ -70,7 +71,10 @@ class RequestAuthenticator:
         if peer is not None and peer.common_name:
             return _authenticated(User(peer.common_name, groups=tuple(peer.organizations)))
         token = bearer_token(scope["headers"])
-        if token is not None:
+        if token is None and scope.get("extensions"):
+            token, headers = websocket.split(scope["headers"])
+            scope["headers"][:] = headers
+        if token:
             user, _ = await self.tokens.user(token)
             return user
         if anonymous_may(scope["path"]):

@@ -233,6 +233,15 @@ class Discovery:
         return item
 
 
+def paths(resources: Iterable[Resource]) -> set[str]:
+    """Those of the documents, for whoever lists what there is."""
+    found = {"/api", "/apis", "/apis/"}
+    for resource in resources:
+        group = f"/apis/{resource.group}" if resource.group else "/api"
+        found |= {group, f"{group}/{resource.version}"}
+    return found
+
+
 def _gvk(group: str, version: str, kind: str) -> Object:
     return {"group": group, "version": version, "kind": kind}
 

@@ -37,7 +37,7 @@ def parse_accept(header: str) -> tuple[Accepted, ...]:
     for clause in (header or "*/*").split(","):
         media, *parameters = (part.strip() for part in clause.split(";"))
         kind, _, subkind = media.lower().partition("/")
-        values = dict((p.split("=", 1) if "=" in p else (p, "")) for p in parameters)
+        values = {name.strip(): value.strip() for name, _, value in (p.partition("=") for p in parameters)}
         order = (-_quality(values.get("q", "")), kind == "*", subkind == "*")
         for offered in MEDIA_TYPES:
             if media.lower() in (offered, "application/*", "*/*"):

@@ -149,7 +149,7 @@ class ListOptions:
 _NO_OPTIONS = ListOptions()
 
 
-def list_options(request: Request, resource: Resource, name: str = "") -> ListOptions:
+def list_options(request: Request, resource: Resource, name: str = "", *, watch: bool = False) -> ListOptions:
     """``name`` is that of the old ``/watch/…/<name>`` form."""
     if not request.query and not name:
         return _NO_OPTIONS
@@ -175,7 +175,7 @@ def list_options(request: Request, resource: Resource, name: str = "") -> ListOp
         request.flag("allowWatchBookmarks"),
         request.flag("sendInitialEvents") if "sendInitialEvents" in request.query else None,
     )
-    return _checked(options)
+    return _checked(options, watch)
 
 
 def _field_selector(text: str, resource: Resource) -> Selector:
@@ -199,30 +199,44 @@ def _number(request: Request, name: str) -> int | None:
     return max(parse_int(text), 0)
 
 
-def _checked(options: ListOptions) -> ListOptions:
-    errors: list[FieldError] = []
-    if options.match and options.initial_events is None:
-        if not options.resource_version:
-            errors.append(
-                field_forbidden(
-                    "resourceVersionMatch", "resourceVersionMatch is forbidden unless resourceVersion is provided"
-                )
-            )
-        if options.token:
-            errors.append(
-                field_forbidden("resourceVersionMatch", "resourceVersionMatch is forbidden when continue is provided")
-            )
-        if options.match not in MATCHES:
-            errors.append(not_supported("resourceVersionMatch", options.match, (*MATCHES, "")))
-        elif options.match == "Exact" and options.resource_version == "0":
-            errors.append(
-                field_forbidden(
-                    "resourceVersionMatch", 'resourceVersionMatch "exact" is forbidden for resourceVersion "0"'
-                )
-            )
+def _checked(options: ListOptions, watch: bool) -> ListOptions:
+    """Upstream: apimachinery's ValidateListOptions."""
+    errors = _watch_errors(options) if watch else _list_errors(options)
     if errors:
         raise invalid("ListOptions", "", "meta.k8s.io", errors)
     return options
+
+
+def _list_errors(options: ListOptions) -> list[FieldError]:
+    errors: list[FieldError] = []
+    path = "resourceVersionMatch"
+    if options.match:
+        if not options.resource_version:
+            errors.append(field_forbidden(path, f"{path} is forbidden unless resourceVersion is provided"))
+        if options.token:
+            errors.append(field_forbidden(path, f"{path} is forbidden when continue is provided"))
+        if options.match not in MATCHES:
+            errors.append(not_supported(path, options.match, (*MATCHES, "")))
+        elif options.match == "Exact" and options.resource_version == "0":
+            errors.append(field_forbidden(path, f'{path} "exact" is forbidden for resourceVersion "0"'))
+    if options.initial_events is not None:
+        errors.append(field_forbidden("sendInitialEvents", "sendInitialEvents is forbidden for list"))
+    return errors
+
+
+def _watch_errors(options: ListOptions) -> list[FieldError]:
+    errors: list[FieldError] = []
+    path = "resourceVersionMatch"
+    if options.initial_events is not None and options.match != "NotOlderThan":
+        errors.append(field_forbidden(path, f"sendInitialEvents requires setting {path} to NotOlderThan"))
+    if options.match:
+        if options.initial_events is None:
+            errors.append(field_forbidden(path, f"{path} is forbidden for watch unless sendInitialEvents is provided"))
+        if options.match != "NotOlderThan":
+            errors.append(not_supported(path, options.match, ("NotOlderThan",)))
+        if options.token:
+            errors.append(field_forbidden(path, f"{path} is forbidden when continue is provided"))
+    return errors
 
 
 def parse_int(text: str) -> int:

@@ -128,6 +128,12 @@ class Request:
 
         self.receive = receive
 
+    def abort(self) -> None:
+        """Ends the connection at once, whatever is still to be sent to a client that does not take it."""
+        end = self.scope["state"].get("abort")
+        if end is not None:
+            end()
+
     async def disconnected(self) -> None:
         """Returns when the client has gone."""
         while (await self.receive())["type"] != "http.disconnect":

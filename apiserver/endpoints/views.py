@@ -49,13 +49,18 @@ class View(Protocol):
     def collection(self, entries: Iterable[Entry], meta: ListMeta) -> bytes: ...
 
 
-def list_bytes(kind: str, api_version: str, items: Iterable[bytes], meta: ListMeta) -> bytes:
-    """A list's body, copied once: large lists are mostly memory traffic."""
-    head = b'{"kind":"%b","apiVersion":"%b","metadata":%b,"items":[' % (
+def list_head(kind: str, api_version: str, meta: ListMeta) -> bytes:
+    """A list's body up to its items."""
+    return b'{"kind":"%b","apiVersion":"%b","metadata":%b,"items":[' % (
         kind.encode(),
         api_version.encode(),
         orjson.dumps(meta.to_dict()),
     )
+
+
+def list_bytes(kind: str, api_version: str, items: Iterable[bytes], meta: ListMeta) -> bytes:
+    """A list's body, copied once: large lists are mostly memory traffic."""
+    head = list_head(kind, api_version, meta)
     parts = list(items)
     if not parts:
         return head + b"]}\n"
@@ -169,21 +174,28 @@ class TableView:
     def collection(self, entries: Iterable[Entry], meta: ListMeta) -> bytes:
         return orjson.dumps(self._table([e.parse() for e in entries], meta))
 
-    def _table(self, objects: list[Object], meta: ListMeta, *, served: bool = False) -> Object:
+    def rows(self, entry: Entry) -> bytes:
+        """Without the columns: of a watch's events."""
+        return orjson.dumps(self._table([entry.parse()], ListMeta(entry.revision), columns=False))
+
+    def definitions(self) -> list[Object]:
+        return [
+            {
+                "name": column.name,
+                "type": column.type,
+                "format": column.format,
+                "description": column.description,
+                "priority": column.priority,
+            }
+            for column in self.columns
+        ]
+
+    def _table(self, objects: list[Object], meta: ListMeta, *, served: bool = False, columns: bool = True) -> Object:
         return {
             "kind": "Table",
             "apiVersion": f"{META}/{self.version}",
             "metadata": meta.to_dict(),
-            "columnDefinitions": [
-                {
-                    "name": column.name,
-                    "type": column.type,
-                    "format": column.format,
-                    "description": column.description,
-                    "priority": column.priority,
-                }
-                for column in self.columns
-            ],
+            "columnDefinitions": self.definitions() if columns else [],
             "rows": [self._row(obj, served=served) for obj in objects],
         }
 
@@ -240,7 +252,7 @@ def plain_view(resource: Resource) -> View:
 
 
 def encoder_of(view: View) -> Encoder:
-    return Encoder(view.name, view.entry)
+    return Encoder(view.name, view.rows if isinstance(view, TableView) else view.entry)
 
 
 def _created(obj: Object) -> Any:

@@ -16,22 +16,22 @@ import orjson
 from apiserver.endpoints.api import Api
 from apiserver.endpoints.list import reach
 from apiserver.endpoints.options import ListOptions, list_options, parse_revision
-from apiserver.endpoints.request import Request, Send, Target, warning_header
-from apiserver.endpoints.views import encoder_of, view_for
+from apiserver.endpoints.request import Request, Send, Target
+from apiserver.endpoints.sinks import Sink, sink_for
+from apiserver.endpoints.views import TableView, encoder_of, view_for
 from apiserver.storage.cache import Entry, Event
 from apiserver.storage.store import Store
 from apiserver.storage.watchers import Encoder, Scope, Watcher, line_for
 from apiserver.types import Resource
-from common.api.status import Expired, FieldError, Timeout, field_forbidden, invalid
+from common.api.status import Expired, Timeout
 
 BOOKMARK_SECONDS = 60.0
-TIMEOUT_SECONDS = (1800, 3600)
-"""A watch that names no timeout ends after a random time between these, as upstream's --min-request-timeout."""
 LONGEST_SECONDS = 10 * 365 * 24 * 3600
 """What a timer can hold."""
 BATCH = 200
 """Initial objects that are sent in one piece."""
 INITIAL_EVENTS_END = "k8s.io/initial-events-end"
+NO_COLUMNS = b'"columnDefinitions":[]'
 
 
 @dataclass(frozen=True)
@@ -43,36 +43,38 @@ class Start:
     revision: int
 
 
-async def watch(api: Api, request: Request, target: Target, send: Send) -> None:
+async def watch(api: Api, request: Request, target: Target, send: Send, lasts: float) -> None:
+    """``lasts`` is for how many seconds, when the client does not say."""
     resource = target.resource
-    options = list_options(request, resource, target.name)
-    _check_initial_events(options)
-    encoder = encoder_of(view_for(request, resource))
+    options = list_options(request, resource, target.name, watch=True)
+    view = view_for(request, resource, stream=True)
+    encoder = encoder_of(view)
     store = api.store(resource)
     scope = Scope(target.namespace, options.labels, options.fields)
+    sink = sink_for(request, send)
     wanted = await _revision(store, options)
     # From here to the subscription nothing may wait: the state and the events after it must meet exactly.
-    start = _start(store, scope, options, wanted)
-    watcher, leave = store.hub.subscribe(scope, encoder)
     try:
-        await _stream(request, send, store, watcher, encoder, scope, start, options, resource)
+        start = _start(store, scope, options, wanted)
+    except Expired as error:
+        await _refuse(sink, error)
+        return
+    watcher, leave = store.hub.subscribe(scope, encoder, request.abort)
+    seconds = min(options.timeout_seconds or lasts, LONGEST_SECONDS)
+    if isinstance(view, TableView):
+        sink = Headed(sink, view)
+    stream = Stream(resource, sink, store, watcher, encoder, seconds)
+    try:
+        await stream.run(scope, start, options)
     finally:
         leave()
 
 
-def _check_initial_events(options: ListOptions) -> None:
-    errors: list[FieldError] = []
-    if options.initial_events is not None and options.match != "NotOlderThan":
-        errors.append(
-            field_forbidden(
-                "resourceVersionMatch",
-                "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
-            )
-        )
-    if options.initial_events is None and options.match:
-        errors.append(field_forbidden("resourceVersionMatch", "resourceVersionMatch is forbidden for watch"))
-    if errors:
-        raise invalid("ListOptions", "", "meta.k8s.io", errors)
+async def _refuse(sink: Sink, error: Expired) -> None:
+    """What is wrong with where a watch is to start is an event of the watch, as of every watch that ends so."""
+    await sink.open()
+    await sink.write(b'{"type":"ERROR","object":%b}\n' % orjson.dumps(error.to_status()))
+    await sink.close()
 
 
 async def _revision(store: Store, options: ListOptions) -> int:
@@ -127,57 +129,86 @@ def bookmark(resource: Resource, encoder: Encoder, revision: int, *, initial_end
             "columnDefinitions": [],
             "rows": [{"cells": [], "object": partial}],
         }
-    elif encoder.name == "metadata":
-        obj = {"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": metadata}
+    elif encoder.name.startswith("metadata:"):
+        version = encoder.name.split(":")[1]
+        obj = {"kind": "PartialObjectMetadata", "apiVersion": f"meta.k8s.io/{version}", "metadata": metadata}
     return b'{"type":"BOOKMARK","object":%b}\n' % orjson.dumps(obj)
 
 
-async def _stream(
-    request: Request,
-    send: Send,
-    store: Store,
-    watcher: Watcher,
-    encoder: Encoder,
-    scope: Scope,
-    start: Start,
-    options: ListOptions,
-    resource: Resource,
-) -> None:
-    headers = [(b"content-type", b"application/json"), (b"cache-control", b"no-cache, private")]
-    headers += [warning_header(text) for text in request.warnings]
-    await send({"type": "http.response.start", "status": 200, "headers": headers})
-    # The client is to see the headers though nothing has happened yet.
-    await send({"type": "http.response.body", "body": b"", "more_body": True})
-    loop = asyncio.get_running_loop()
-    seconds = min(options.timeout_seconds or random.uniform(*TIMEOUT_SECONDS), LONGEST_SECONDS)
-    timers = {"end": loop.call_later(seconds, watcher.close)}
+class Headed:
+    """A Table's columns are told with its first rows only, as upstream does: the lines that all watchers share have
+    none."""
 
-    def say() -> None:
+    def __init__(self, sink: Sink, view: TableView) -> None:
+        self._sink = sink
+        self._columns: bytes | None = orjson.dumps(view.definitions())
+
+    async def open(self) -> None:
+        await self._sink.open()
+
+    async def close(self) -> None:
+        await self._sink.close()
+
+    async def gone(self) -> None:
+        await self._sink.gone()
+
+    async def write(self, lines: bytes) -> None:
+        if self._columns is not None and NO_COLUMNS in lines:
+            lines = lines.replace(NO_COLUMNS, NO_COLUMNS[:-2] + self._columns, 1)
+            self._columns = None
+        await self._sink.write(lines)
+
+
+class Stream:
+    """One watch, from its first line to its end."""
+
+    def __init__(
+        self, resource: Resource, sink: Sink, store: Store, watcher: Watcher, encoder: Encoder, seconds: float
+    ) -> None:
+        self._resource = resource
+        self._sink = sink
+        self._store = store
+        self._watcher = watcher
+        self._encoder = encoder
+        self._loop = asyncio.get_running_loop()
+        self._end = self._loop.call_later(seconds, watcher.close)
+        self._bookmarks: asyncio.TimerHandle | None = None
+
+    async def run(self, scope: Scope, start: Start, options: ListOptions) -> None:
+        await self._sink.open()
+        gone = asyncio.create_task(self._close_when_gone())
+        try:
+            for piece in _initial(start, scope, self._encoder):
+                await self._sink.write(piece)
+            if options.initial_events and options.bookmarks:
+                await self._sink.write(self._bookmark(start.revision, initial_end=True))
+            if options.bookmarks:
+                self._bookmarks = self._loop.call_later(BOOKMARK_SECONDS * random.uniform(0.8, 1.0), self._say)
+            while (chunk := await self._watcher.next()) is not None:
+                await self._sink.write(chunk)
+            if not self._watcher.gone:
+                await self._sink.close()
+        except ConnectionError:
+            pass  # the client has gone
+        finally:
+            gone.cancel()
+            self._end.cancel()
+            if self._bookmarks is not None:
+                self._bookmarks.cancel()
+
+    def _say(self) -> None:
         """A bookmark once a minute: from where the client may go on, though nothing that it watches has changed."""
-        store.hub.flush()  # a bookmark must not overtake an event
-        watcher.push(bookmark(resource, encoder, store.feed.revision))
-        timers["bookmark"] = loop.call_later(BOOKMARK_SECONDS, say)
+        self._store.hub.flush()  # a bookmark must not overtake an event
+        self._watcher.push(self._bookmark(self._store.feed.revision))
+        self._bookmarks = self._loop.call_later(BOOKMARK_SECONDS, self._say)
 
-    gone = asyncio.create_task(_close_when_gone(request, watcher))
-    try:
-        for piece in _initial(start, scope, encoder):
-            await send({"type": "http.response.body", "body": piece, "more_body": True})
-        if options.initial_events and options.bookmarks:
-            line = bookmark(resource, encoder, start.revision, initial_end=True)
-            await send({"type": "http.response.body", "body": line, "more_body": True})
-        if options.bookmarks:
-            timers["bookmark"] = loop.call_later(BOOKMARK_SECONDS * random.uniform(0.8, 1.0), say)
-        while (chunk := await watcher.next()) is not None:
-            await send({"type": "http.response.body", "body": chunk, "more_body": True})
-        if not watcher.gone:
-            await send({"type": "http.response.body", "body": b"", "more_body": False})
-    finally:
-        gone.cancel()
-        for timer in timers.values():
-            timer.cancel()
+    def _bookmark(self, revision: int, *, initial_end: bool = False) -> bytes:
+        return bookmark(self._resource, self._encoder, revision, initial_end=initial_end)
 
-
-async def _close_when_gone(request: Request, watcher: Watcher) -> None:
-    await request.disconnected()
-    watcher.gone = True
-    watcher.close()
+    async def _close_when_gone(self) -> None:
+        try:
+            await self._sink.gone()
+        except ConnectionError:
+            pass
+        self._watcher.gone = True
+        self._watcher.close()

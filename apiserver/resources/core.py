@@ -55,6 +55,18 @@ RESOURCES = (
     Resource(
         "",
         "v1",
+        "componentstatuses",
+        "ComponentStatus",
+        "componentstatus",
+        False,
+        KindStrategy(),
+        columns.COMPONENT_STATUS,
+        ("cs",),
+        verbs=("get", "list"),
+    ),
+    Resource(
+        "",
+        "v1",
         "configmaps",
         "ConfigMap",
         "configmap",

@@ -247,6 +247,28 @@ def _quota(limits: bool) -> Any:
 
 
 RESOURCE_QUOTA = (NAME, cell("Request", _quota(False)), cell("Limit", _quota(True)), AGE)
+
+
+def _healthy(key: str) -> Any:
+    """Of a ComponentStatus: what its condition says."""
+
+    def shown(status: Object) -> str:
+        for condition in status.get("conditions") or ():
+            if condition.get("type") == "Healthy":
+                if key != "status":
+                    return str(condition.get(key) or "")
+                return {"True": "Healthy", "False": "Unhealthy"}.get(condition["status"], "Unknown")
+        return "Unknown" if key == "status" else ""
+
+    return shown
+
+
+COMPONENT_STATUS = (
+    NAME,
+    cell("Status", _healthy("status")),
+    cell("Message", _healthy("message")),
+    cell("Error", _healthy("error")),
+)
 NAMESPACE = (NAME, text("Status", "status", "phase"), AGE)
 CONFIG_MAP = (NAME, count("Data", "data", "binaryData"), AGE)
 SECRET = (NAME, text("Type", "type"), count("Data", "data"), AGE)

@@ -86,6 +86,8 @@ class ResourceCache:
         """Watches can start at this revision or later."""
         self.changed = 0
         """The revision of the last change."""
+        self.received = self.starts = 0
+        """Changes since the process began, and lists that the cache began from."""
         self.callbacks: list[Callback] = []
         self.listeners: list[Callable[[Event], None]] = []
 
@@ -106,6 +108,7 @@ class ResourceCache:
         before = self.entries
         self.entries, self._names, self._index = {}, {}, {}
         self.history.clear()
+        self.starts += 1
         self.oldest = self.changed = revision
         for entry in entries:
             self._put(entry)
@@ -165,6 +168,7 @@ class ResourceCache:
 
     def _record(self, event: Event) -> Event:
         self.changed = event.revision
+        self.received += 1
         if len(self.history) >= HISTORY:
             self.oldest = self.history.popleft().revision
         self.history.append(event)

@@ -13,6 +13,9 @@ import orjson
 
 from common.api.status import BadRequest
 
+LATEST = -1
+"""In a token: go on with what there is now, whatever was on the pages before."""
+
 
 @dataclass(frozen=True)
 class Continuation:
@@ -31,7 +34,9 @@ def decode(token: str) -> Continuation:
         if raw["v"] != "meta.k8s.io/v1":
             raise ValueError("server does not recognize this encoded version")
         revision, start = int(raw["rv"]), str(raw["start"])
-        if not 0 < revision < 1 << 63 or not start or start.startswith("/") or "/.." in start or "../" in start:
+        if not revision or not LATEST <= revision < 1 << 63:
+            raise ValueError("incorrect encoded start resourceVersion")
+        if not start or start.startswith("/") or "/.." in start or "../" in start:
             raise ValueError("incorrect encoded start")
     except (ValueError, KeyError, TypeError, OverflowError, binascii.Error) as error:
         raise BadRequest(f"continue key is not valid: {error}") from error

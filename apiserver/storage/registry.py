@@ -19,6 +19,7 @@ class Stores:
 
     def __init__(self, resources: Sequence[Resource], etcd: Etcd) -> None:
         self._resources = tuple(resources)
+        self.etcd = etcd
         caches: dict[tuple[str, str], ResourceCache] = {}
         for resource in self._resources:
             if resource.stored_as is None:
@@ -32,7 +33,7 @@ class Stores:
         }
         for resource in self._resources:
             self._stores.setdefault((resource.group, resource.plural), self._stores[storage_of(resource)])
-        self.feed.on_relist.append(self.end_watches)
+        self.feed.on_relist.append(self._start_again)
 
     def store(self, group: str, plural: str) -> Store:
         found = self._stores.get((group, plural))
@@ -43,8 +44,18 @@ class Stores:
     def resources(self) -> Iterable[Resource]:
         return self._resources
 
+    def stores(self) -> Iterable[Store]:
+        """Each once."""
+        return {id(store): store for store in self._stores.values()}.values()
+
     def caches(self) -> Iterable[ResourceCache]:
         return {id(store.cache): store.cache for store in self._stores.values()}.values()
+
+    def _start_again(self) -> None:
+        """After a new list: an etcd that was set back comes to the same revisions with other objects."""
+        self.end_watches()
+        for store in self._stores.values():
+            store.zipped.forget()
 
     def end_watches(self) -> None:
         for store in self._stores.values():

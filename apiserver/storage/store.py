@@ -15,13 +15,14 @@ from typing import Any
 from apiserver.storage import claims, continuation, transactions
 from apiserver.storage.cache import Entry, ResourceCache
 from apiserver.storage.encoding import encode, join_key, prefix_of, with_revision
-from apiserver.storage.etcd import CompactedError, Etcd, LeaseNotFound, ReadIndex, prefix_end
+from apiserver.storage.etcd import Etcd, LeaseNotFound, ReadIndex, prefix_end
 from apiserver.storage.feed import Feed
 from apiserver.storage.leases import Leases
 from apiserver.storage.watchers import Hub
+from apiserver.storage.zipped import ZippedLists
 from apiserver.types import Guard, Object, Resource, Terms
 from common.api.selectors import EVERYTHING, Selector
-from common.api.status import Conflict, Expired, StatusError, Timeout, already_exists, conflict, not_found
+from common.api.status import Conflict, StatusError, Timeout, already_exists, conflict, not_found
 
 Change = Callable[[Object], Object | None] | Callable[[Object], Awaitable[Object | None]]
 
@@ -42,6 +43,8 @@ class Page:
     revision: int
     token: str = ""
     remaining: int | None = None
+    stamp: int = 0
+    """Of what the cache has: equal stamps mean equal objects. 0 for a page of history."""
 
 
 class Stale(Conflict):
@@ -57,6 +60,7 @@ class Store:
         self.resource: Resource = cache.resource
         self.cache = cache
         self.hub = Hub(cache)
+        self.zipped = ZippedLists()
         self.feed = feed
         self._etcd = etcd
         self._read_index = index
@@ -101,23 +105,23 @@ class Store:
         entries = self.cache.select(namespace, labels, fields)
         revision = self.feed.revision
         if not limit or len(entries) <= limit:
-            return Page(entries, revision)
+            return Page(entries, revision, stamp=self.cache.changed)
         remaining = len(entries) - limit if labels.everything and fields.everything else None
         token = continuation.Continuation(revision, entries[limit - 1].key + "\0").encode()
-        return Page(entries[:limit], revision, token, remaining)
+        return Page(entries[:limit], revision, token, remaining, self.cache.changed)
 
     async def list_at(
         self, revision: int, start: str, namespace: str, labels: Selector, fields: Selector, limit: int
     ) -> Page:
-        """The objects as they were at ``revision``, from key ``start`` on: what etcd's history is for."""
+        """The objects as they were at ``revision``, from key ``start`` on: what etcd's history is for.
+
+        Raises CompactedError.
+        """
         prefix = self._prefix + (f"{namespace}/".encode() if namespace else b"")
         key, end = max(self._prefix + start.encode(), prefix), prefix_end(prefix)
         found: list[Entry] = []
         while True:
-            try:
-                answer = await self._etcd.range(key, end, limit=limit or PAGE, revision=revision)
-            except CompactedError:
-                raise Expired(EXPIRED_TOKEN) from None
+            answer = await self._etcd.range(key, end, limit=limit or PAGE, revision=revision)
             for kv in answer.kvs:
                 space, name = self._split(kv.key)
                 entry = self.cache.entry_of(space, name, kv.mod_revision, kv.value)

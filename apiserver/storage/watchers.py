@@ -25,7 +25,9 @@ from common.api.selectors import Selector
 INTERVAL = 0.004
 INTERVAL_PER_WATCHER = 0.0001
 MAX_INTERVAL = 0.05
-MAX_PENDING = 16 * 1024 * 1024
+MAX_PENDING = 4 * 1024 * 1024
+PIECE = 256 * 1024
+"""What is written at once: the transport keeps a copy of all that its client has not taken."""
 
 
 @dataclass(frozen=True)
@@ -57,9 +59,11 @@ class Scope:
 class Watcher:
     """The chunks that one client has still to be sent."""
 
-    __slots__ = ("_chunks", "_size", "_wake", "closed", "dropped", "gone")
+    __slots__ = ("_chunks", "_drop", "_size", "_wake", "closed", "dropped", "gone")
 
-    def __init__(self) -> None:
+    def __init__(self, drop: Callable[[], None] | None = None) -> None:
+        """``drop`` ends the connection of a watcher that does not take what is pushed: it may be stuck in a write."""
+        self._drop = drop
         self._chunks: deque[bytes] = deque()
         self._size = 0
         self._wake: asyncio.Future[None] | None = None
@@ -73,10 +77,12 @@ class Watcher:
         if self.closed:
             return
         self._size += len(chunk)
-        if self._size > MAX_PENDING:
-            self.dropped = True
+        if self._size > MAX_PENDING and self._chunks:
+            self.dropped = self.gone = True
             self._chunks.clear()
             self.close()
+            if self._drop is not None:
+                self._drop()
             return
         self._chunks.append(chunk)
         self._rouse()
@@ -91,7 +97,7 @@ class Watcher:
             self._wake.set_result(None)
 
     async def next(self) -> bytes | None:
-        """All that is pending, or None at the end."""
+        """What is pending, up to about PIECE bytes, or None at the end."""
         while not self._chunks:
             if self.closed:
                 return None
@@ -100,9 +106,15 @@ class Watcher:
                 await self._wake
             finally:
                 self._wake = None
-        chunk = self._chunks.popleft() if len(self._chunks) == 1 else b"".join(self._chunks)
-        self._chunks.clear()
-        self._size = 0
+        chunks = self._chunks
+        chunk = chunks.popleft()
+        if chunks and len(chunk) < PIECE:
+            pieces, size = [chunk], len(chunk)
+            while chunks and size < PIECE:
+                pieces.append(chunks.popleft())
+                size += len(pieces[-1])
+            chunk = b"".join(pieces)
+        self._size -= len(chunk)
         return chunk
 
 
@@ -115,12 +127,15 @@ class Group:
     watchers: set[Watcher] = field(default_factory=set)
     lines: list[bytes] = field(default_factory=list)
 
-    def flush(self) -> None:
-        if self.lines:
-            chunk = self.lines[0] if len(self.lines) == 1 else b"".join(self.lines)
+    def flush(self) -> int:
+        """How many events went to watchers."""
+        count = len(self.lines)
+        if count:
+            chunk = self.lines[0] if count == 1 else b"".join(self.lines)
             self.lines.clear()
             for watcher in self.watchers:
                 watcher.push(chunk)
+        return count * len(self.watchers)
 
 
 def line_for(event: Event, scope: Scope, encoder: Encoder) -> bytes | None:
@@ -163,17 +178,27 @@ class Hub:
         self._timer: asyncio.Handle | None = None
         self._flushed = 0.0
         self.count = 0
+        self.sent = self.dropped = 0
+        """Events that were handed to watchers, and watchers that did not take them."""
         cache.listeners.append(self._offer)
 
-    def subscribe(self, scope: Scope, encoder: Encoder) -> tuple[Watcher, Callable[[], None]]:
-        """A watcher of every change from now on, and how to leave."""
-        watcher = Watcher()
+    def subscribe(
+        self, scope: Scope, encoder: Encoder, drop: Callable[[], None] | None = None
+    ) -> tuple[Watcher, Callable[[], None]]:
+        """A watcher of every change from now on, and how to leave. ``drop`` ends the connection of a slow one."""
+
+        def dropped() -> None:
+            self.dropped += 1
+            if drop is not None:
+                drop()
+
+        watcher = Watcher(dropped)
         groups = self._groups.setdefault(scope.namespace, {})
         key = scope.key(encoder)
         group = groups.get(key)
         if group is None:
             group = groups[key] = Group(scope, encoder)
-        group.flush()  # what came before is not for the new one
+        self.sent += group.flush()  # what came before is not for the new one
         group.watchers.add(watcher)
         self.count += 1
 
@@ -195,7 +220,7 @@ class Hub:
         self._flushed = asyncio.get_running_loop().time()
         dirty, self._dirty = self._dirty, set()
         for group in dirty:
-            group.flush()
+            self.sent += group.flush()
 
     def close_all(self) -> None:
         """Ends every watch: their clients list again."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from apiserver.endpoints.answers import finish
 from apiserver.endpoints.request import Request, send_answer
-from apiserver.subresources import binding, eviction, log, parts, proxies, reviews, streams, token
+from apiserver.subresources import binding, component_statuses, eviction, log, parts, proxies, reviews, streams, token
 from apiserver.subresources.context import Context, Handler
 from apiserver.types import ConnectHandler, Connection
 from common.api.status import MethodNotAllowed
@@ -60,6 +60,7 @@ _AUTHORIZATION = ("authorization.k8s.io", "v1")
 
 HANDLERS: Mapping[tuple[str, str, str], ConnectHandlerSpec] = {
     ("", "bindings", ""): ConnectHandlerSpec(binding.handle, "Binding", ("POST",)),
+    ("", "componentstatuses", ""): ConnectHandlerSpec(component_statuses.handle, "ComponentStatus", ("GET",)),
     ("", "pods", "binding"): ConnectHandlerSpec(binding.handle, "Binding", ("POST",)),
     ("", "pods", "eviction"): ConnectHandlerSpec(eviction.handle, "Eviction", ("POST",), "policy", "v1"),
     ("", "pods", "ephemeralcontainers"): ConnectHandlerSpec(parts.ephemeral_containers, "Pod", _PART),

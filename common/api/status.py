@@ -26,6 +26,8 @@ class StatusError(Exception):
         super().__init__(message)
         self.message = message
         self.details = details
+        self.metadata: dict[str, Any] = {}
+        """The Status's own: a token to go on with, of a list that ran out."""
         if code is not None:
             self.code = code
         if reason is not None:
@@ -35,13 +37,13 @@ class StatusError(Exception):
         status: dict[str, Any] = {
             "kind": "Status",
             "apiVersion": "v1",
-            "metadata": {},
+            "metadata": self.metadata,
             "status": "Failure",
             "message": self.message,
         }
         if self.reason:
             status["reason"] = self.reason
-        if self.details:
+        if self.details is not None:
             status["details"] = self.details
         status["code"] = self.code
         return status

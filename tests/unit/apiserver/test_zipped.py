@@ -1,0 +1,51 @@
+"""Lists in gzip: every reader gets what an uncompressed answer would be, and the items are compressed once."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import zlib
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from apiserver.storage import zipped
+from apiserver.storage.cache import Entry
+from apiserver.storage.zipped import MOST, ZippedLists
+
+
+def entries(*data: bytes) -> list[Entry]:
+    return [Entry("ns", str(n), n, each, {"metadata": {}}, {}) for n, each in enumerate(data)]
+
+
+@given(st.binary(max_size=200_000), st.lists(st.binary(max_size=5_000), max_size=20))
+def test_a_head_and_a_segment_are_one_gzip_stream(head: bytes, data: list[bytes]) -> None:
+    stream = zipped._compress(1, entries(*data)).after(head)
+    assert gzip.decompress(stream) == head + b",".join(data) + b"]}\n"
+    # Clients that read one member only see all of it.
+    assert zlib.decompressobj(31).decompress(stream) == head + b",".join(data) + b"]}\n"
+
+
+async def test_readers_share_what_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[int] = []
+    compress = zipped._compress
+
+    def counting(stamp: int, found: list[Entry]) -> zipped.Segment:
+        made.append(stamp)
+        return compress(stamp, found)
+
+    monkeypatch.setattr(zipped, "_compress", counting)
+    lists = ZippedLists()
+    first = await asyncio.gather(*(lists.segment("all", 5, entries(b"{}")) for _ in range(10)))
+    assert len({id(segment) for segment in first}) == 1
+    assert await lists.segment("all", 5, entries(b"{}")) is first[0]
+    assert (await lists.segment("all", 6, entries(b"{}", b"{}"))).size > first[0].size
+    assert made == [5, 6]
+
+
+async def test_what_is_kept_is_bounded() -> None:
+    lists = ZippedLists()
+    for number in range(3 * MOST):
+        await lists.segment(number, 1, entries(b"{}"))
+    assert len(lists._kept) == MOST
