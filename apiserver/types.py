@@ -99,6 +99,12 @@ class Resource:
     """(group, plural) of the resource whose storage this one shares (events.k8s.io events are core events)."""
     graceful: bool = False
     """Pods: a delete first sets deletionTimestamp and waits for the node."""
+    create_on_update: bool = False
+    """Whether a PUT of an object that is not there creates it (upstream: AllowCreateOnUpdate)."""
+    unconditional_update: bool = True
+    """Whether a PUT may name no resourceVersion (upstream: AllowUnconditionalUpdate)."""
+    orphans_dependents: bool = False
+    """Whether a delete that names no policy leaves the dependents (upstream: DefaultGarbageCollectionPolicy)."""
 
     @property
     def api_version(self) -> str:

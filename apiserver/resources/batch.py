@@ -51,6 +51,7 @@ RESOURCES = (
         (),
         ("all",),
         status=True,
+        orphans_dependents=True,
         has_generation=True,
         selectable_fields={"status.successful": lambda obj: str(dig(obj, "status", "succeeded") or 0)},
     ),

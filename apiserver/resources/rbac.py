@@ -32,6 +32,7 @@ RESOURCES = (
         _binding(validation.check_cluster_role_binding),
         columns.ROLE_BINDING,
         name_validation=path_segment,
+        create_on_update=True,
     ),
     Resource(
         "rbac.authorization.k8s.io",
@@ -43,6 +44,7 @@ RESOURCES = (
         _role(validation.check_cluster_role),
         columns.ROLE,
         name_validation=path_segment,
+        create_on_update=True,
     ),
     Resource(
         "rbac.authorization.k8s.io",
@@ -54,6 +56,7 @@ RESOURCES = (
         _binding(validation.check_role_binding),
         columns.ROLE_BINDING,
         name_validation=path_segment,
+        create_on_update=True,
     ),
     Resource(
         "rbac.authorization.k8s.io",
@@ -65,5 +68,6 @@ RESOURCES = (
         _role(validation.check_role),
         columns.ROLE,
         name_validation=path_segment,
+        create_on_update=True,
     ),
 )

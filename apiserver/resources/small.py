@@ -44,6 +44,8 @@ RESOURCES = (
             checks=small.check_lease,
         ),
         columns.LEASE,
+        create_on_update=True,
+        unconditional_update=False,
     ),
     Resource(
         "discovery.k8s.io",
@@ -72,6 +74,7 @@ RESOURCES = (
         core_columns.EVENT,
         ("ev",),
         stored_as=("", "events"),
+        create_on_update=True,
         selectable_fields=_REGARDING,
     ),
     Resource(
@@ -103,5 +106,7 @@ RESOURCES = (
         False,
         KindStrategy(checks=small.check_runtime_class, update=small.check_runtime_class_update),
         columns.RUNTIME_CLASS,
+        create_on_update=True,
+        unconditional_update=False,
     ),
 )
