@@ -14,7 +14,7 @@ from typing import Any
 
 from apiserver.storage import claims, continuation, transactions
 from apiserver.storage.cache import Entry, ResourceCache
-from apiserver.storage.encoding import encode, join_key, prefix_of, with_revision
+from apiserver.storage.encoding import UNREADABLE, encode, join_key, prefix_of, with_revision
 from apiserver.storage.etcd import Etcd, LeaseNotFound, ReadIndex, prefix_end
 from apiserver.storage.feed import Feed
 from apiserver.storage.leases import Leases
@@ -22,17 +22,12 @@ from apiserver.storage.watchers import Hub
 from apiserver.storage.zipped import ZippedLists
 from apiserver.types import Guard, Object, Resource, Terms
 from common.api.selectors import EVERYTHING, Selector
-from common.api.status import Conflict, StatusError, Timeout, already_exists, conflict, not_found
+from common.api.status import Conflict, InternalError, StatusError, Timeout, already_exists, conflict, not_found
 
 Change = Callable[[Object], Object | None] | Callable[[Object], Awaitable[Object | None]]
 
 ATTEMPTS = 64
 PAGE = 500
-
-EXPIRED_TOKEN = (
-    "The provided continue parameter is too old to display a consistent list result. You can start a new list without "
-    "the continue parameter."
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +119,10 @@ class Store:
             answer = await self._etcd.range(key, end, limit=limit or PAGE, revision=revision)
             for kv in answer.kvs:
                 space, name = self._split(kv.key)
-                entry = self.cache.entry_of(space, name, kv.mod_revision, kv.value)
+                try:
+                    entry = self.cache.entry_of(space, name, kv.mod_revision, kv.value)
+                except UNREADABLE:  # the feed says which; it is not there, as in the cache
+                    continue
                 if entry.matches(labels, fields):
                     found.append(entry)
                     if limit and len(found) > limit:
@@ -356,7 +354,11 @@ class Store:
 
     def _entry_of(self, namespace: str, name: str, kvs: object) -> Entry:
         for kv in kvs:  # type: ignore[attr-defined]
-            return self.cache.entry_of(namespace, name, kv.mod_revision, kv.value)
+            try:
+                return self.cache.entry_of(namespace, name, kv.mod_revision, kv.value)
+            except UNREADABLE as error:
+                key = self._key(namespace, name).decode(errors="replace")
+                raise InternalError(f"Internal error occurred: unable to decode {key}: {error}") from error
         raise self._missing(name)
 
 
