@@ -68,7 +68,7 @@ def labels(values: Mapping[str, str] | None, path: str) -> Errors:
 MAX_ANNOTATIONS = 256 * 1024
 
 
-def annotations(values: Mapping[str, str] | None, path: str) -> Errors:
+def annotation_keys(values: Mapping[str, str] | None, path: str) -> Errors:
     """Upstream: ValidateAnnotations."""
     errors: Errors = []
     size = 0

@@ -4,10 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from apiserver.resources import (
+    claims,
+    core_events,
+    core_nodes,
+    core_policy,
+    core_volumes,
+    replication,
+    services,
+    workload_columns,
+)
 from apiserver.resources import core_columns as columns
 from apiserver.resources import core_defaults as defaults
 from apiserver.resources import core_validation as validation
-from apiserver.resources import workload_columns, workload_defaults, workload_validation
 from apiserver.resources.columns import CREATED_AT, NAME, dig
 from apiserver.resources.pods.columns import COLUMNS as POD_COLUMNS
 from apiserver.resources.pods.strategy import POD
@@ -39,6 +48,8 @@ EVENT_FIELDS = {
     "source": lambda obj: dig(obj, "source", "component") or obj.get("reportingComponent") or "",
     "type": field("type"),
 }
+BY_NAME = {"name": field("metadata", "name")}
+"""Upstream keeps this field of three kinds for clients of long ago."""
 POD_FIELDS = {
     "spec.nodeName": field("spec", "nodeName"),
     "spec.restartPolicy": field("spec", "restartPolicy"),
@@ -71,7 +82,7 @@ RESOURCES = (
         "ConfigMap",
         "configmap",
         True,
-        KindStrategy(checks=validation.check_config_map, update_checks=validation.check_config_map_update),
+        KindStrategy(checks=validation.check_config_map, update=validation.check_config_map_update),
         columns.CONFIG_MAP,
         ("cm",),
     ),
@@ -93,7 +104,7 @@ RESOURCES = (
         "Event",
         "event",
         True,
-        KindStrategy(defaults=defaults.default_event, checks=validation.check_event),
+        KindStrategy(defaults=core_events.default_event, checks=core_events.check_event),
         columns.EVENT,
         ("ev",),
         selectable_fields=EVENT_FIELDS,
@@ -105,7 +116,7 @@ RESOURCES = (
         "LimitRange",
         "limitrange",
         True,
-        KindStrategy(defaults=defaults.default_limit_range, checks=validation.check_limit_range),
+        KindStrategy(defaults=core_policy.default_limit_range, checks=core_policy.check_limit_range),
         (NAME, CREATED_AT),
         ("limits",),
     ),
@@ -121,11 +132,14 @@ RESOURCES = (
             defaults=defaults.default_namespace,
             on_create=defaults.prepare_namespace,
             on_update=defaults.keep_namespace,
+            checks=validation.check_namespace,
+            update=validation.check_namespace_update,
+            status_update=validation.check_namespace_status,
         ),
         columns.NAMESPACE,
         ("ns",),
         status=True,
-        selectable_fields={"status.phase": field("status", "phase")},
+        selectable_fields={**BY_NAME, "status.phase": field("status", "phase")},
         name_validation=is_dns1123_label,
     ),
     Resource(
@@ -137,11 +151,12 @@ RESOURCES = (
         False,
         KindStrategy(
             status=False,
-            defaults=defaults.default_node,
-            on_update=defaults.keep_node,
-            checks=validation.check_node,
-            update_checks=validation.check_node_update,
-            status_checks=validation.check_node,
+            defaults=core_nodes.default_node,
+            on_create=core_nodes.prepare_node,
+            on_update=core_nodes.keep_node,
+            checks=core_nodes.check_node,
+            update=core_nodes.check_node_update,
+            status_update=core_nodes.check_node_update,
         ),
         columns.NODE,
         ("no",),
@@ -157,13 +172,19 @@ RESOURCES = (
         True,
         KindStrategy(
             status=True,
-            defaults=workload_defaults.default_claim,
-            checks=validation.check_claim,
-            update_checks=validation.check_claim_update,
+            zero_status={"phase": "Pending"},
+            defaults=claims.default_claim,
+            on_create=claims.prepare_claim,
+            on_update=claims.keep_claim,
+            checks=claims.check_claim,
+            update=claims.check_claim_update,
+            status_update=claims.check_claim_status,
+            warn=claims.claim_warnings,
         ),
         columns.PERSISTENT_VOLUME_CLAIM,
         ("pvc",),
         status=True,
+        selectable_fields=BY_NAME,
     ),
     Resource(
         "",
@@ -174,13 +195,18 @@ RESOURCES = (
         False,
         KindStrategy(
             status=True,
-            defaults=defaults.default_volume,
-            checks=validation.check_volume,
-            update_checks=validation.check_volume_update,
+            defaults=core_volumes.default_volume,
+            on_create=core_volumes.prepare_volume,
+            on_update=core_volumes.keep_volume,
+            checks=core_volumes.check_volume,
+            update=core_volumes.check_volume_update,
+            status_update=lambda obj, old: [],
+            warn=core_volumes.volume_warnings,
         ),
         columns.PERSISTENT_VOLUME,
         ("pv",),
         status=True,
+        selectable_fields=BY_NAME,
     ),
     Resource(
         "",
@@ -204,7 +230,7 @@ RESOURCES = (
         "PodTemplate",
         "podtemplate",
         True,
-        KindStrategy(defaults=workload_defaults.default_pod_template, checks=workload_validation.check_pod_template),
+        replication.POD_TEMPLATE,
         workload_columns.POD_TEMPLATE,
     ),
     Resource(
@@ -214,11 +240,7 @@ RESOURCES = (
         "ReplicationController",
         "replicationcontroller",
         True,
-        KindStrategy(
-            status=True,
-            defaults=workload_defaults.default_replication_controller,
-            checks=workload_validation.check_replication_controller,
-        ),
+        replication.REPLICATION_CONTROLLER,
         workload_columns.REPLICATION_CONTROLLER,
         ("rc",),
         ALL,
@@ -234,7 +256,12 @@ RESOURCES = (
         "ResourceQuota",
         "resourcequota",
         True,
-        KindStrategy(status=True, checks=validation.check_resource_quota),
+        KindStrategy(
+            status=True,
+            checks=core_policy.check_resource_quota,
+            update=core_policy.check_resource_quota_update,
+            status_update=core_policy.check_resource_quota_status,
+        ),
         columns.RESOURCE_QUOTA,
         ("quota",),
         status=True,
@@ -249,7 +276,7 @@ RESOURCES = (
         KindStrategy(
             defaults=defaults.default_secret,
             checks=validation.check_secret,
-            update_checks=validation.check_secret_update,
+            update=validation.check_secret_update,
         ),
         columns.SECRET,
         selectable_fields={"type": field("type")},
@@ -272,13 +299,7 @@ RESOURCES = (
         "Service",
         "service",
         True,
-        KindStrategy(
-            status=True,
-            defaults=defaults.default_service,
-            on_update=validation.keep_cluster_ips,
-            checks=validation.check_service,
-            update_checks=validation.check_service_update,
-        ),
+        services.SERVICE,
         columns.SERVICE,
         ("svc",),
         ALL,

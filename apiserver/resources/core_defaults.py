@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import base64
 
+from apiserver.resources.core_events import default_event
 from apiserver.types import Object
+
+__all__ = ["default_event"]
 
 AFFINITY_SECONDS = 10_800
 NAME_LABEL = "kubernetes.io/metadata.name"
@@ -17,8 +20,9 @@ def default_service(obj: Object) -> None:
     if spec["sessionAffinity"] == "None":
         spec.pop("sessionAffinityConfig", None)
     elif spec["sessionAffinity"] == "ClientIP":
-        config = spec.setdefault("sessionAffinityConfig", {}).setdefault("clientIP", {})
-        config.setdefault("timeoutSeconds", AFFINITY_SECONDS)
+        client = (spec.get("sessionAffinityConfig") or {}).get("clientIP") or {}
+        if client.get("timeoutSeconds") is None:
+            spec["sessionAffinityConfig"] = {"clientIP": {"timeoutSeconds": AFFINITY_SECONDS}}
     if not spec.get("type"):
         spec["type"] = "ClusterIP"
     for port in spec.get("ports") or ():
@@ -43,6 +47,33 @@ def _default_traffic(spec: Object) -> None:
         spec.setdefault("internalTrafficPolicy", "Cluster")
     if kind == "LoadBalancer":
         spec.setdefault("allocateLoadBalancerNodePorts", True)
+
+
+def prepare_service(obj: Object) -> None:
+    obj["status"] = {"loadBalancer": {}}
+    unite_cluster_ips(obj.setdefault("spec", {}), {})
+
+
+def keep_service(obj: Object, old: Object, subresource: str) -> None:
+    if subresource == "":
+        unite_cluster_ips(obj.setdefault("spec", {}), old.get("spec") or {})
+
+
+def unite_cluster_ips(spec: Object, before: Object) -> None:
+    """clusterIP and clusterIPs[0] are one field: whichever the client changed, the other follows.
+
+    Upstream: normalizeClusterIPs. A client that knows the older field alone clears or changes both by it.
+    """
+    ip, ips = spec.get("clusterIP") or "", spec.get("clusterIPs") or []
+    if not before:
+        if ip and not ips:
+            spec["clusterIPs"] = [ip]
+        return
+    was, had = before.get("clusterIP") or "", before.get("clusterIPs") or []
+    if was and not ip and ips[:1] == [was]:
+        spec.pop("clusterIPs", None)
+    elif (not was and ip and not ips) or (was and ip and was != ip and ips == had):
+        spec["clusterIPs"] = [ip]
 
 
 def default_secret(obj: Object) -> None:
@@ -80,55 +111,8 @@ def keep_namespace(obj: Object, old: Object, subresource: str) -> None:
         obj["spec"] = {"finalizers": finalizers} if finalizers else {}
 
 
-def default_node(obj: Object) -> None:
-    obj.setdefault("spec", {})
-    status = obj.get("status") or {}
-    if status.get("capacity") and not status.get("allocatable"):
-        status["allocatable"] = dict(status["capacity"])
-
-
 def default_endpoints(obj: Object) -> None:
     for subset in obj.get("subsets") or ():
         for port in subset.get("ports") or ():
             if not port.get("protocol"):
                 port["protocol"] = "TCP"
-
-
-def default_volume(obj: Object) -> None:
-    """PersistentVolume."""
-    spec = obj.setdefault("spec", {})
-    if not spec.get("persistentVolumeReclaimPolicy"):
-        spec["persistentVolumeReclaimPolicy"] = "Retain"
-    spec.setdefault("volumeMode", "Filesystem")
-    if (host_path := spec.get("hostPath")) is not None:
-        host_path.setdefault("type", "")
-    status = obj.setdefault("status", {})
-    if not status.get("phase"):
-        status["phase"] = "Pending"
-
-
-def default_limit_range(obj: Object) -> None:
-    for item in (obj.get("spec") or {}).get("limits") or ():
-        if item.get("type") != "Container":
-            continue
-        limits = {**(item.get("max") or {}), **(item.get("default") or {})}
-        requests = {**(item.get("min") or {}), **limits, **(item.get("defaultRequest") or {})}
-        if limits:
-            item["default"] = limits
-        if requests:
-            item["defaultRequest"] = requests
-
-
-def default_event(obj: Object) -> None:
-    obj.setdefault("source", {})
-    obj.setdefault("reportingComponent", "")
-    obj.setdefault("reportingInstance", "")
-
-
-def keep_node(obj: Object, old: Object, subresource: str) -> None:
-    """A node's status belongs to its /status once it exists; at registration the kubelet sends it along."""
-    if subresource == "":
-        if "status" in old:
-            obj["status"] = old["status"]
-        else:
-            obj.pop("status", None)

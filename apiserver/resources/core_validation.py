@@ -1,4 +1,4 @@
-"""Validation of the core group's kinds beside pods and services (upstream: pkg/apis/core/validation)."""
+"""Validation of ConfigMaps, Secrets, Endpoints and Namespaces (upstream: pkg/apis/core/validation)."""
 
 from __future__ import annotations
 
@@ -7,37 +7,45 @@ import binascii
 import json
 from typing import Any
 
-from apiserver.resources.checks import IMMUTABLE, PROTOCOLS, Errors, filled, one_of, quantities, quantity, texts
-from apiserver.resources.pods.placement import EFFECTS
-from apiserver.resources.service_validation import check_service, check_service_update, keep_cluster_ips
+from apiserver.resources.checks import IMMUTABLE, Errors, texts
+from apiserver.resources.core_events import check_event
+from apiserver.resources.pods.containers import PROTOCOLS
+from apiserver.schema.gojson import syntax_error
 from apiserver.types import Object
 from common.api.names import (
-    is_cidr,
+    Address,
     is_config_map_key,
     is_dns1123_label,
+    is_dns1123_subdomain,
     is_ip,
-    is_label_value,
     is_qualified_name,
     is_valid_port_num,
+    parse_ip,
 )
-from common.api.status import duplicate, field_forbidden, invalid_value, not_supported, required, too_long
+from common.api.status import field_forbidden, invalid_value, not_supported, required, too_long
 
-__all__ = ["check_service", "check_service_update", "keep_cluster_ips"]
+__all__ = ["check_event"]
 
 MAX_BYTES = 1024 * 1024
+STANDARD_FINALIZERS = frozenset({"kubernetes", "orphan", "foregroundDeletion"})
 _IMMUTABLE_FIELD = "field is immutable when `immutable` is set"
+
+
+def _size(encoded: str) -> int:
+    """Of what base64 stands for."""
+    return len(encoded) // 4 * 3 - encoded.count("=", -2)
 
 
 def check_config_map(obj: Object) -> Errors:
     errors: Errors = []
     data, binary = obj.get("data") or {}, obj.get("binaryData") or {}
-    for field, values in (("data", data), ("binaryData", binary)):
-        for key in values:
-            errors += texts(f"{field}[{key}]", key, is_config_map_key(key))
+    for key in data:
+        errors += texts(f"data[{key}]", key, is_config_map_key(key))
+        if key in binary:
+            errors.append(invalid_value(f"data[{key}]", key, "duplicate of key present in binaryData"))
     for key in binary:
-        if key in data:
-            errors.append(invalid_value(f"binaryData[{key}]", key, "duplicate of key present in data"))
-    size = sum(len(v.encode()) for v in data.values()) + sum(len(v) * 3 // 4 for v in binary.values())
+        errors += texts(f"binaryData[{key}]", key, is_config_map_key(key))
+    size = sum(len(v) if v.isascii() else len(v.encode()) for v in data.values()) + sum(map(_size, binary.values()))
     return [*errors, too_long("", MAX_BYTES)] if size > MAX_BYTES else errors
 
 
@@ -48,84 +56,63 @@ def _frozen(obj: Object, old: Object, fields: tuple[str, ...]) -> Errors:
     return errors + [field_forbidden(f, _IMMUTABLE_FIELD) for f in fields if (obj.get(f) or {}) != (old.get(f) or {})]
 
 
-def check_config_map_update(obj: Object, old: Object, subresource: str) -> Errors:
-    return _frozen(obj, old, ("data", "binaryData"))
+def check_config_map_update(obj: Object, old: Object) -> Errors:
+    return _frozen(obj, old, ("data", "binaryData")) + check_config_map(obj)
 
 
-_SECRET_KEYS = {
-    "kubernetes.io/dockercfg": (".dockercfg",),
-    "kubernetes.io/dockerconfigjson": (".dockerconfigjson",),
-    "kubernetes.io/ssh-auth": ("ssh-privatekey",),
-    "kubernetes.io/tls": ("tls.crt", "tls.key"),
-}
+_ANNOTATION = "kubernetes.io/service-account.name"
+_JSON_KEYS = {"kubernetes.io/dockercfg": ".dockercfg", "kubernetes.io/dockerconfigjson": ".dockerconfigjson"}
 
 
 def check_secret(obj: Object) -> Errors:
     data, kind = obj.get("data") or {}, obj.get("type", "")
     errors = [e for key in data for e in texts(f"data[{key}]", key, is_config_map_key(key))]
-    if sum(len(v) * 3 // 4 for v in data.values()) > MAX_BYTES:
+    if sum(map(_size, data.values())) > MAX_BYTES:
         errors.append(too_long("data", MAX_BYTES))
-    for key in _SECRET_KEYS.get(kind, ()):
-        if key not in data:
-            errors.append(required(f"data[{key}]"))
-        elif kind.startswith("kubernetes.io/docker") and not _is_json(data[key]):
-            errors.append(invalid_value(f"data[{key}]", "<secret contents redacted>", "invalid character"))
-    if kind == "kubernetes.io/basic-auth" and not {"username", "password"} & data.keys():
-        errors += [required("data[username]"), required("data[password]")]
     if kind == "kubernetes.io/service-account-token":
-        annotations = (obj.get("metadata") or {}).get("annotations") or {}
-        if not annotations.get("kubernetes.io/service-account.name"):
-            errors.append(required("metadata.annotations[kubernetes.io/service-account.name]"))
+        if not ((obj.get("metadata") or {}).get("annotations") or {}).get(_ANNOTATION):
+            errors.append(required(f"metadata.annotations[{_ANNOTATION}]"))
+    elif kind in _JSON_KEYS:
+        errors += _docker(data, _JSON_KEYS[kind])
+    elif kind == "kubernetes.io/basic-auth":
+        if not {"username", "password"} & data.keys():
+            errors += [required("data[username]"), required("data[password]")]
+    elif kind == "kubernetes.io/ssh-auth":
+        if not data.get("ssh-privatekey"):
+            errors.append(required("data[ssh-privatekey]"))
+    elif kind == "kubernetes.io/tls":
+        errors += [required(f"data[{key}]") for key in ("tls.crt", "tls.key") if key not in data]
     return errors
 
 
-def _is_json(encoded: str) -> bool:
+def _docker(data: dict[str, str], key: str) -> Errors:
+    if key not in data:
+        return [required(f"data[{key}]")]
     try:
-        json.loads(base64.b64decode(encoded))
+        content = base64.b64decode(data[key])
     except (ValueError, binascii.Error):
-        return False
-    return True
+        content = b""
+    problem = _json_problem(content)
+    return [invalid_value(f"data[{key}]", "<secret contents redacted>", problem)] if problem else []
 
 
-def check_secret_update(obj: Object, old: Object, subresource: str) -> Errors:
+def _json_problem(content: bytes) -> str:
+    try:
+        value = json.loads(content)
+    except ValueError:
+        return syntax_error(content)
+    if isinstance(value, dict) or value is None:
+        return ""
+    kind = {bool: "bool", str: "string", list: "array"}.get(type(value), "number")
+    return f"json: cannot unmarshal {kind} into Go value of type map[string]interface {{}}"
+
+
+def check_secret_update(obj: Object, old: Object) -> Errors:
     errors = [] if obj.get("type") == old.get("type") else [invalid_value("type", obj.get("type"), IMMUTABLE)]
-    return errors + _frozen(obj, old, ("data",))
+    return errors + _frozen(obj, old, ("data",)) + check_secret(obj)
 
 
-def check_node(obj: Object) -> Errors:
-    spec, status = obj.get("spec") or {}, obj.get("status") or {}
-    errors: Errors = []
-    seen: set[tuple[Any, Any]] = set()
-    for i, taint in enumerate(spec.get("taints") or ()):
-        at = f"spec.taints[{i}]"
-        errors += texts(f"{at}.key", taint.get("key", ""), is_qualified_name(taint.get("key", "")))
-        errors += texts(f"{at}.value", taint.get("value", ""), is_label_value(taint.get("value", "")))
-        effect = taint.get("effect", "")
-        if not effect:
-            errors.append(required(f"{at}.effect"))
-        elif effect not in EFFECTS:
-            errors.append(not_supported(f"{at}.effect", effect, EFFECTS))
-        if (taint.get("key"), effect) in seen:
-            detail = f"taints must be unique by key and effect pair: {taint.get('key')}"
-            errors.append(duplicate(at, detail))
-        seen.add((taint.get("key"), effect))
-    for i, cidr in enumerate(spec.get("podCIDRs") or ()):
-        errors += texts(f"spec.podCIDRs[{i}]", cidr, is_cidr(cidr))
-    for field in ("capacity", "allocatable"):
-        errors += quantities(status.get(field), f"status.{field}")
-    return errors
-
-
-def check_node_update(obj: Object, old: Object, subresource: str) -> Errors:
-    spec, before = obj.get("spec") or {}, old.get("spec") or {}
-    errors: Errors = []
-    if before.get("podCIDRs") and spec.get("podCIDRs") != before["podCIDRs"]:
-        errors.append(field_forbidden("spec.podCIDRs", 'node updates may not change podCIDR except from "" to valid'))
-    if before.get("providerID") and spec.get("providerID") != before["providerID"]:
-        errors.append(
-            field_forbidden("spec.providerID", 'node updates may not change providerID except from "" to valid')
-        )
-    return errors
+# ---- endpoints ----------------------------------------------------------------------------------------------------
 
 
 def check_endpoints(obj: Object) -> Errors:
@@ -136,125 +123,94 @@ def check_endpoints(obj: Object) -> Errors:
             errors.append(required(path, "must specify `addresses` or `notReadyAddresses`"))
         for field in ("addresses", "notReadyAddresses"):
             for j, address in enumerate(subset.get(field) or ()):
-                errors += texts(f"{path}.{field}[{j}].ip", address.get("ip", ""), is_ip(address.get("ip", "")))
-        for j, port in enumerate(subset.get("ports") or ()):
-            at, name = f"{path}.ports[{j}]", port.get("name", "")
-            if not name and len(subset["ports"]) > 1:
-                errors.append(required(f"{at}.name"))
-            elif name:
-                errors += texts(f"{at}.name", name, is_dns1123_label(name))
-            errors += texts(f"{at}.port", port.get("port", 0), is_valid_port_num(port.get("port", 0)))
-            errors += one_of(port, "protocol", at, PROTOCOLS)
+                errors += _endpoint_address(address, f"{path}.{field}[{j}]")
+        ports = subset.get("ports") or ()
+        for j, port in enumerate(ports):
+            errors += _endpoint_port(port, f"{path}.ports[{j}]", len(ports) > 1)
     return errors
 
 
-def check_event(obj: Object) -> Errors:
-    """Events of either group arrive here in the stored shape, or in events.k8s.io's."""
-    about = obj.get("involvedObject") or obj.get("regarding") or {}
-    namespace = (obj.get("metadata") or {}).get("namespace", "")
-    expected = about.get("namespace") or "default"
-    if namespace and namespace != expected:
-        return [invalid_value("involvedObject.namespace", about.get("namespace", ""), "does not match event.namespace")]
+def _endpoint_address(address: dict[str, Any], path: str) -> Errors:
+    ip = address.get("ip", "")
+    errors = texts(f"{path}.ip", ip, is_ip(ip))
+    if name := address.get("hostname"):
+        errors += texts(f"{path}.hostname", name, is_dns1123_label(name))
+    if (node := address.get("nodeName")) is not None:
+        errors += texts(f"{path}.nodeName", node, is_dns1123_subdomain(node))
+    return errors + non_special_ip(ip, f"{path}.ip")
+
+
+def _endpoint_port(port: dict[str, Any], path: str, needs_name: bool) -> Errors:
+    errors: Errors = []
+    name, number, protocol = port.get("name", ""), port.get("port", 0), port.get("protocol", "")
+    if name:
+        errors += texts(f"{path}.name", name, is_dns1123_label(name))
+    elif needs_name:
+        errors.append(required(f"{path}.name"))
+    errors += texts(f"{path}.port", number, is_valid_port_num(number))
+    if not protocol:
+        errors.append(required(f"{path}.protocol"))
+    elif protocol not in PROTOCOLS:
+        errors.append(not_supported(f"{path}.protocol", protocol, PROTOCOLS))
+    if (application := port.get("appProtocol")) is not None:
+        errors += texts(f"{path}.appProtocol", application, is_qualified_name(application))
+    return errors
+
+
+def non_special_ip(value: str, path: str) -> Errors:
+    """Addresses that mean another machine to everybody (upstream: ValidateNonSpecialIP)."""
+    ip = parse_ip(value)
+    if ip is None:
+        return [invalid_value(path, value, "must be a valid IP address")]
+    return [invalid_value(path, value, text) for text in _special(ip, value)]
+
+
+def _special(ip: Address, value: str) -> list[str]:
+    ip = getattr(ip, "ipv4_mapped", None) or ip
+    if ip.is_unspecified:
+        return [f"may not be unspecified ({value})"]
+    if ip.is_loopback:
+        return ["may not be in the loopback range (127.0.0.0/8, ::1/128)"]
+    if ip.is_link_local:
+        return ["may not be in the link-local range (169.254.0.0/16, fe80::/10)"]
+    number = int(ip)
+    if ip.is_multicast and (number >> 8 == 0xE00000 if ip.version == 4 else number >> 112 & 0xFF0F == 0xFF02):
+        return ["may not be in the link-local multicast range (224.0.0.0/24, ff02::/10)"]
     return []
 
 
-def check_limit_range(obj: Object) -> Errors:
-    errors: Errors = []
-    for i, item in enumerate((obj.get("spec") or {}).get("limits") or ()):
-        path = f"spec.limits[{i}]"
-        errors += filled(item, path, "type")
-        for field in ("max", "min", "default", "defaultRequest"):
-            errors += quantities(item.get(field), f"{path}.{field}")
-        for name, least in (item.get("min") or {}).items():
-            most = (item.get("max") or {}).get(name)
-            if most is not None and quantity(least) > quantity(most):
-                detail = f"min value {least} is greater than max value {most}"
-                errors.append(invalid_value(f"{path}.min[{name}]", str(least), detail))
+# ---- namespaces ---------------------------------------------------------------------------------------------------
+
+
+def check_namespace(obj: Object) -> Errors:
+    finalizers = (obj.get("spec") or {}).get("finalizers") or ()
+    return [e for name in finalizers for e in check_finalizer(name, "spec.finalizers")]
+
+
+def check_finalizer(name: str, path: str) -> Errors:
+    errors = texts(path, name, is_qualified_name(name))
+    if "/" not in name and name not in STANDARD_FINALIZERS:
+        detail = "name is neither a standard finalizer name nor is it fully qualified"
+        errors.append(invalid_value(path, name, detail))
     return errors
 
 
-def check_resource_quota(obj: Object) -> Errors:
-    return quantities((obj.get("spec") or {}).get("hard"), "spec.hard")
+def check_namespace_update(obj: Object, old: Object) -> Errors:
+    return []
 
 
-def check_claim(obj: Object) -> Errors:
-    spec = obj.get("spec") or {}
-    errors = _access_modes(spec)
-    storage = ((spec.get("resources") or {}).get("requests") or {}).get("storage")
-    if storage is None:
-        errors.append(required("spec.resources[storage]"))
-    elif quantity(storage).amount <= 0:
-        errors.append(invalid_value("spec.resources[storage]", str(storage), "must be greater than zero"))
-    return errors
-
-
-_CLAIM_TEXT = (
-    "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims"
-)
-
-
-def check_claim_update(obj: Object, old: Object, subresource: str) -> Errors:
-    if subresource == "status":
+def check_namespace_status(obj: Object, old: Object) -> Errors:
+    phase, deleting = (obj.get("status") or {}).get("phase", ""), "deletionTimestamp" in obj["metadata"]
+    if deleting and phase != "Terminating":
+        detail = "may only be 'Terminating' if `deletionTimestamp` is not empty"
+    elif not deleting and phase != "Active":
+        detail = "may only be 'Active' if `deletionTimestamp` is empty"
+    else:
         return []
-    spec, before = dict(obj.get("spec") or {}), dict(old.get("spec") or {})
-    asked, had = (((s.pop("resources", None) or {}).get("requests") or {}).get("storage") for s in (spec, before))
-    if not before.get("volumeName"):
-        spec.pop("volumeName", None)
-        before.pop("volumeName", None)
-    if before.get("storageClassName") is None:
-        spec.pop("storageClassName", None)
-    errors: Errors = [field_forbidden("spec", _CLAIM_TEXT)] if spec != before else []
-    if asked is not None and had is not None and quantity(asked) < quantity(had):
-        detail = "field can not be less than status.capacity"
-        errors.append(field_forbidden("spec.resources.requests.storage", detail))
-    return errors
+    return [invalid_value("status.Phase", phase, detail)]
 
 
-_MODES = ("ReadOnlyMany", "ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod")
-
-
-def _access_modes(spec: dict[str, Any]) -> Errors:
-    modes = spec.get("accessModes")
-    if not modes:
-        return [required("spec.accessModes", "at least 1 access mode is required")]
-    return [not_supported("spec.accessModes", mode, _MODES) for mode in modes if mode not in _MODES]
-
-
-_NOT_SOURCES = frozenset(
-    {
-        "accessModes", "capacity", "claimRef", "mountOptions", "nodeAffinity", "persistentVolumeReclaimPolicy",
-        "storageClassName", "volumeAttributesClassName", "volumeMode",
-    }
-)  # fmt: skip
-
-
-def check_volume(obj: Object) -> Errors:
-    """PersistentVolume."""
-    spec = obj.get("spec") or {}
-    errors = _access_modes(spec)
-    capacity = spec.get("capacity") or {}
-    if not capacity:
-        errors.append(required("spec.capacity"))
-    elif "storage" not in capacity or len(capacity) > 1:
-        errors.append(not_supported("spec.capacity", ",".join(capacity), ("storage",)))
-    errors += quantities(capacity, "spec.capacity")
-    errors += one_of(spec, "persistentVolumeReclaimPolicy", "spec", ("Delete", "Recycle", "Retain"))
-    sources = [field for field in spec if field not in _NOT_SOURCES]
-    if not sources:
-        errors.append(required("spec", "must specify a volume type"))
-    errors += [field_forbidden(f"spec.{s}", "may not specify more than 1 volume type") for s in sources[1:]]
-    if "hostPath" in sources:
-        errors += filled(spec["hostPath"], "spec.hostPath", "path")
-    if "nfs" in sources:
-        errors += filled(spec["nfs"], "spec.nfs", "server", "path")
-    return errors
-
-
-def check_volume_update(obj: Object, old: Object, subresource: str) -> Errors:
-    def source(volume: Object) -> dict[str, Any]:
-        return {k: v for k, v in (volume.get("spec") or {}).items() if k not in _NOT_SOURCES}
-
-    if subresource == "status" or source(obj) == source(old):
-        return []
-    detail = "spec.persistentvolumesource is immutable after creation"
-    return [field_forbidden("spec.persistentvolumesource", detail)]
+def check_namespace_finalizers(obj: Object, old: Object) -> Errors:
+    """Of a write to /finalize."""
+    finalizers = (obj.get("spec") or {}).get("finalizers") or ()
+    return [e for i, name in enumerate(finalizers) for e in check_finalizer(name, f"spec.finalizers[{i}]")]

@@ -31,25 +31,6 @@ def default_replica_set(obj: Object) -> None:
     default_template(spec.setdefault("template", {}))
 
 
-def default_replication_controller(obj: Object) -> None:
-    spec = obj.setdefault("spec", {})
-    spec.setdefault("replicas", 1)
-    labels = _labels_from_template(obj)
-    if labels and not spec.get("selector"):
-        spec["selector"] = dict(labels)
-    default_template(spec.get("template"))
-
-
-def _labels_from_template(obj: Object) -> dict[str, str]:
-    """Gives an object without labels those of its template."""
-    template = obj["spec"].get("template") or {}
-    labels: dict[str, str] = (template.get("metadata") or {}).get("labels") or {}
-    metadata = obj.setdefault("metadata", {})
-    if labels and not metadata.get("labels"):
-        metadata["labels"] = dict(labels)
-    return labels
-
-
 def default_daemon_set(obj: Object) -> None:
     spec = obj.setdefault("spec", {})
     strategy = spec.setdefault("updateStrategy", {})
@@ -127,10 +108,6 @@ def default_cron_job(obj: Object) -> None:
     spec.setdefault("failedJobsHistoryLimit", 1)
     job_spec = spec.setdefault("jobTemplate", {}).setdefault("spec", {})
     default_template(job_spec.setdefault("template", {}))
-
-
-def default_pod_template(obj: Object) -> None:
-    default_template(obj.get("template"))
 
 
 def prepare_job(obj: Object) -> None:

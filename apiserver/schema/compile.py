@@ -111,6 +111,14 @@ def _wanted(gvk: tuple[str, str, str]) -> bool:
 
 
 @cache
+def struct_named(name: str) -> Struct:
+    """The struct of a definition that is no kind: ``core.v1.PodSpec``."""
+    found = Compiler(raw.load()).named(f"io.k8s.api.{name}")
+    assert isinstance(found, Struct)
+    return found
+
+
+@cache
 def type_of(group: str, version: str, kind: str) -> Type:
     """The type of a built-in kind; of any other, any JSON object."""
     known = _types().get((group, version, kind))

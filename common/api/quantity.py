@@ -176,3 +176,14 @@ def canonical(value: str | int | float, *, milli: bool = False) -> str:
     Amounts in resource lists are rounded up to thousandths (``milli``; upstream: SetDefaults_ResourceList).
     """
     return _canonical(value if isinstance(value, str) else repr(value), milli)
+
+
+def go_quantity(value: str | int | float) -> str:
+    """A quantity as Go prints it with %#v, which some messages of upstream's contain."""
+    text = value if isinstance(value, str) else repr(value)
+    read = _read(text.strip())
+    amount = f"resource.int64Amount{{value:{read.unscaled}, scale:{read.scale}}}"
+    return (
+        f"resource.Quantity{{i:{amount}, d:resource.infDecAmount{{Dec:(*inf.Dec)(nil)}}, "
+        f's:"{read.spelling}", Format:"{read.format}"}}'
+    )

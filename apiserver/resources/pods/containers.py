@@ -1,303 +1,193 @@
-"""Validation of containers (upstream: validateContainers in pkg/apis/core/validation)."""
+"""Validation of containers (upstream: validateContainers, validateInitContainers, validateEphemeralContainers)."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable
 from typing import Any
 
-from apiserver.resources.checks import (
-    PROTOCOLS,
-    Errors,
-    filled,
-    not_negative,
-    one_of,
-    port_or_name,
-    quantity,
-    texts,
-)
-from apiserver.resources.pods.names import env_name_problems, label_problems, path_problems, qualified_problems
+from apiserver.resources.checks import Errors, texts
+from apiserver.resources.pods.env import check_env, check_env_from
+from apiserver.resources.pods.mounts import Volumes, check_mounts
+from apiserver.resources.pods.names import check_names, label_problems
+from apiserver.resources.pods.probes import PROBES, check_lifecycle_and_probes
+from apiserver.resources.pods.resources import check_requirements
+from apiserver.resources.pods.security import check_context
 from common.api.names import is_valid_port_name, is_valid_port_num
 from common.api.status import duplicate, field_forbidden, field_not_found, invalid_value, not_supported, required
 
 Container = dict[str, Any]
 
 PULL_POLICIES = ("Always", "IfNotPresent", "Never")
-MESSAGE_POLICIES = ("FallbackToLogsOnError", "File")
-SCHEMES = ("HTTP", "HTTPS")
-HANDLERS = ("exec", "httpGet", "tcpSocket", "grpc", "sleep")
-_PROBES = ("livenessProbe", "readinessProbe", "startupProbe")
-_STANDARD = frozenset({"cpu", "memory", "ephemeral-storage"})
-_SOURCES = ("fieldRef", "resourceFieldRef", "configMapKeyRef", "secretKeyRef")
-FIELD_PATHS = frozenset(
-    {
-        "metadata.name", "metadata.namespace", "metadata.uid", "spec.nodeName", "spec.serviceAccountName",
-        "status.hostIP", "status.hostIPs", "status.podIP", "status.podIPs",
-    }
+MESSAGE_POLICIES = ("File", "FallbackToLogsOnError")
+PROTOCOLS = ("SCTP", "TCP", "UDP")
+_RESIZED = ("cpu", "memory")
+_RESIZE_POLICIES = ("NotRequired", "RestartContainer")
+_NOT_EPHEMERAL = (
+    "ports", "resources", "resizePolicy", "restartPolicy", "livenessProbe", "readinessProbe", "startupProbe",
+    "lifecycle",
 )  # fmt: skip
+"""In the order of Go's struct, in which upstream looks at them."""
 
 
-def check_containers(spec: Mapping[str, Any], path: str, volumes: frozenset[str]) -> Errors:
+def check_containers(errors: Errors, spec: Container, volumes: Volumes, path: str) -> None:
     containers = spec.get("containers")
     if not containers:
-        return [required(f"{path}.containers")]
-    errors: Errors = []
+        errors.append(required(f"{path}.containers"))
+        containers = ()
+    restart, grace = spec.get("restartPolicy", ""), spec.get("terminationGracePeriodSeconds")
     names: set[str] = set()
-    host_ports: set[str] = set()
     for i, container in enumerate(containers):
         at = f"{path}.containers[{i}]"
-        errors += _check(container, at, volumes, names, host_ports)
-        errors += _lifecycle_and_probes(container, at)
-        if container.get("restartPolicy"):
+        _check_common(errors, container, volumes, restart, at)
+        _check_unique(errors, container, names, at)
+        check_lifecycle_and_probes(errors, container, grace, at)
+        if container.get("restartPolicy") is not None:
             errors.append(field_forbidden(f"{at}.restartPolicy", "may not be set for non-init containers"))
-    for i, container in enumerate(spec.get("initContainers") or ()):
-        at = f"{path}.initContainers[{i}]"
-        # Ports of init containers are free again when the pod's own containers start.
-        errors += _check(container, at, volumes, names, set())
-        errors += one_of(container, "restartPolicy", at, ("Always",))
-        if container.get("restartPolicy") == "Always":
-            errors += _lifecycle_and_probes(container, at)
-            continue
-        for field in ("lifecycle", *_PROBES):
-            if container.get(field) is not None:
-                detail = "may not be set for init containers without restartPolicy=Always"
-                errors.append(field_forbidden(f"{at}.{field}", detail))
-    return errors
+    _check_host_ports(errors, containers, f"{path}.containers")
+    if init := spec.get("initContainers"):
+        _check_init(errors, init, names, volumes, restart, grace, f"{path}.initContainers")
+    if ephemeral := spec.get("ephemeralContainers"):
+        _check_ephemeral(errors, ephemeral, names, volumes, restart, f"{path}.ephemeralContainers")
 
 
-def _check(container: Container, path: str, volumes: frozenset[str], names: set[str], host_ports: set[str]) -> Errors:
-    errors: Errors = []
+def _check_unique(errors: Errors, container: Container, names: set[str], path: str) -> None:
     name = container.get("name", "")
+    if name in names:
+        errors.append(duplicate(f"{path}.name", name))
+    names.add(name)
+
+
+def _check_init(
+    errors: Errors, init: list[Container], names: set[str], volumes: Volumes, restart: str, grace: int | None, path: str
+) -> None:
+    for i, container in enumerate(init):
+        at = f"{path}[{i}]"
+        _check_common(errors, container, volumes, restart, at)
+        policy = container.get("restartPolicy")
+        if policy is not None and policy != "Always":
+            errors.append(not_supported(f"{at}.restartPolicy", policy, ("Always",)))
+        if container.get("name"):
+            _check_unique(errors, container, names, at)
+        # One runs after the other: each has the ports for itself. The path lacks the index, upstream's too.
+        _check_host_ports(errors, (container,), path)
+        if policy == "Always":
+            check_lifecycle_and_probes(errors, container, grace, at)
+        else:
+            for field in ("lifecycle", *PROBES):
+                if container.get(field) is not None:
+                    detail = "may not be set for init containers without restartPolicy=Always"
+                    errors.append(field_forbidden(f"{at}.{field}", detail))
+        if container.get("resizePolicy") and policy != "Always":
+            detail = "must not be set for init containers"
+            errors.append(invalid_value(f"{at}.resizePolicy", container["resizePolicy"], detail))
+
+
+def _check_ephemeral(
+    errors: Errors, ephemeral: list[Container], names: set[str], volumes: Volumes, restart: str, path: str
+) -> None:
+    targets = frozenset(names)
+    for i, container in enumerate(ephemeral):
+        at = f"{path}[{i}]"
+        _check_common(errors, container, volumes, restart, at)
+        check_image(errors, container, at)
+        _check_unique(errors, container, names, at)
+        target = container.get("targetContainerName")
+        if target and target not in targets:
+            errors.append(field_not_found(f"{at}.targetContainerName", target))
+        for field in _NOT_EPHEMERAL:
+            if container.get(field):
+                errors.append(field_forbidden(f"{at}.{field}", "cannot be set for an Ephemeral Container"))
+        for j, mount in enumerate(container.get("volumeMounts") or ()):
+            for field in ("subPath", "subPathExpr"):
+                if mount.get(field):
+                    detail = "cannot be set for an Ephemeral Container"
+                    errors.append(field_forbidden(f"{at}.volumeMounts[{j}].{field}", detail))
+
+
+def check_image(errors: Errors, container: Container, path: str) -> None:
+    """Of pods alone: a template may have what only a pod made of it will show to be wrong."""
+    image = container.get("image", "")
+    if image != image.strip():
+        errors.append(invalid_value(f"{path}.image", image, "must not have leading or trailing whitespace"))
+
+
+def _check_common(errors: Errors, container: Container, volumes: Volumes, restart: str, path: str) -> None:
+    get = container.get
+    name = get("name")
     if not name:
         errors.append(required(f"{path}.name"))
-    else:
-        errors += texts(f"{path}.name", name, label_problems(name))
-        if name in names:
-            errors.append(duplicate(f"{path}.name", name))
-        names.add(name)
-    image = container.get("image", "")
-    if not image:
+    elif problems := label_problems(name):
+        check_names(errors, f"{path}.name", name, problems)
+    if not get("image"):
         errors.append(required(f"{path}.image"))
-    elif image != image.strip():
-        errors.append(invalid_value(f"{path}.image", image, "must not have leading or trailing whitespace"))
-    errors += one_of(container, "imagePullPolicy", path, PULL_POLICIES)
-    errors += one_of(container, "terminationMessagePolicy", path, MESSAGE_POLICIES)
-    if ports := container.get("ports"):
-        errors += _ports(ports, f"{path}.ports", host_ports)
-    for i, variable in enumerate(container.get("env") or ()):
-        errors += _env(variable, f"{path}.env[{i}]")
-    for i, source in enumerate(container.get("envFrom") or ()):
-        errors += _env_from(source, f"{path}.envFrom[{i}]")
-    if mounts := container.get("volumeMounts"):
-        errors += _mounts(mounts, f"{path}.volumeMounts", volumes)
-    if resources := container.get("resources"):
-        errors += check_resources(resources, f"{path}.resources")
-    if context := container.get("securityContext"):
-        errors += _security_context(context, f"{path}.securityContext")
-    return errors
+    if get("terminationMessagePolicy") not in MESSAGE_POLICIES:
+        _check_choice(errors, get("terminationMessagePolicy"), f"{path}.terminationMessagePolicy", MESSAGE_POLICIES)
+    if ports := get("ports"):
+        _check_ports(errors, ports, f"{path}.ports")
+    if variables := get("env"):
+        check_env(errors, variables, f"{path}.env")
+    if sources := get("envFrom"):
+        check_env_from(errors, sources, f"{path}.envFrom")
+    check_mounts(errors, container, volumes, path)
+    if get("imagePullPolicy") not in PULL_POLICIES:
+        _check_choice(errors, get("imagePullPolicy"), f"{path}.imagePullPolicy", PULL_POLICIES)
+    if resources := get("resources"):
+        check_requirements(errors, resources, f"{path}.resources")
+    if policies := get("resizePolicy"):
+        _check_resize_policy(errors, policies, restart, f"{path}.resizePolicy")
+    if context := get("securityContext"):
+        check_context(errors, context, f"{path}.securityContext")
 
 
-def _ports(ports: list[Container], path: str, host_ports: set[str]) -> Errors:
-    errors: Errors = []
+def _check_choice(errors: Errors, value: str | None, path: str, allowed: tuple[str, ...]) -> None:
+    errors.append(not_supported(path, value, allowed) if value else required(path))
+
+
+def _check_ports(errors: Errors, ports: list[Container], path: str) -> None:
     names: set[str] = set()
     for i, port in enumerate(ports):
-        at = f"{path}[{i}]"
         if name := port.get("name"):
             problems = is_valid_port_name(name)
-            errors += texts(f"{at}.name", name, problems)
-            if not problems and name in names:
-                errors.append(duplicate(f"{at}.name", name))
+            if problems:
+                errors += texts(f"{path}[{i}].name", name, problems)
+            elif name in names:
+                errors.append(duplicate(f"{path}[{i}].name", name))
             names.add(name)
-        number, host = port.get("containerPort", 0), port.get("hostPort", 0)
+        number, host, protocol = port.get("containerPort", 0), port.get("hostPort", 0), port.get("protocol")
         if not number:
-            errors.append(required(f"{at}.containerPort"))
+            errors.append(required(f"{path}[{i}].containerPort"))
         elif not 0 < number < 65536:
-            errors += texts(f"{at}.containerPort", number, is_valid_port_num(number))
-        if host:
-            if not 0 < host < 65536:
-                errors += texts(f"{at}.hostPort", host, is_valid_port_num(host))
-            taken = f"{port.get('protocol')}/{port.get('hostIP', '')}/{host}"
-            if taken in host_ports:
-                errors.append(duplicate(f"{at}.hostPort", taken))
-            host_ports.add(taken)
-        errors += one_of(port, "protocol", at, PROTOCOLS)
-    return errors
+            errors += texts(f"{path}[{i}].containerPort", number, is_valid_port_num(number))
+        if host and not 0 < host < 65536:
+            errors += texts(f"{path}[{i}].hostPort", host, is_valid_port_num(host))
+        if protocol not in PROTOCOLS:
+            _check_choice(errors, protocol, f"{path}[{i}].protocol", PROTOCOLS)
 
 
-def _env(variable: Container, path: str) -> Errors:
-    name = variable.get("name", "")
-    errors = texts(f"{path}.name", name, env_name_problems(name)) if name else [required(f"{path}.name")]
-    source = variable.get("valueFrom")
-    if source is None:
-        return errors
-    given = [s for s in _SOURCES if source.get(s) is not None]
-    at = f"{path}.valueFrom"
-    if not given:
-        detail = "must specify one of: `fieldRef`, `resourceFieldRef`, `configMapKeyRef` or `secretKeyRef`"
-        errors.append(invalid_value(at, "", detail))
-    elif variable.get("value"):
-        errors.append(invalid_value(at, "", "may not be specified when `value` is not empty"))
-    elif len(given) > 1:
-        errors.append(invalid_value(at, "", "may not have more than one field specified at a time"))
-    for kind in given:
-        errors += _env_source(kind, source[kind], f"{at}.{kind}")
-    return errors
+def _check_host_ports(errors: Errors, containers: Iterable[Container], path: str) -> None:
+    taken: set[str] = set()
+    for i, container in enumerate(containers):
+        for j, port in enumerate(container.get("ports") or ()):
+            number = port.get("hostPort")
+            if not number:
+                continue
+            shown = f"{port.get('protocol', '')}/{port.get('hostIP', '')}/{number}"
+            if shown in taken:
+                errors.append(duplicate(f"{path}[{i}].ports[{j}].hostPort", shown))
+            taken.add(shown)
 
 
-def _env_source(kind: str, ref: Container, path: str) -> Errors:
-    if kind in ("configMapKeyRef", "secretKeyRef"):
-        return filled(ref, path, "name", "key")
-    if kind == "resourceFieldRef":
-        return filled(ref, path, "resource")
-    return check_field_ref(ref, path, FIELD_PATHS)
-
-
-def check_field_ref(ref: Container, path: str, allowed: frozenset[str]) -> Errors:
-    field = ref.get("fieldPath", "")
-    if not field:
-        return [required(f"{path}.fieldPath")]
-    base, bracket, key = field.partition("['")
-    if bracket and base in ("metadata.labels", "metadata.annotations") and key.endswith("']"):
-        return texts(path, key[:-2], qualified_problems(key[:-2].lower() if base.endswith("annotations") else key[:-2]))
-    if field in allowed:
-        return []
-    if field in FIELD_PATHS or field in ("metadata.labels", "metadata.annotations"):
-        return [not_supported(f"{path}.fieldPath", field, allowed)]
-    detail = f"error converting fieldPath: field label not supported: {field}"
-    return [invalid_value(f"{path}.fieldPath", field, detail)]
-
-
-def _env_from(source: Container, path: str) -> Errors:
-    given = [s for s in ("configMapRef", "secretRef") if source.get(s) is not None]
-    if not given:
-        return [invalid_value(path, "", "must specify one of: `configMapRef` or `secretRef`")]
-    if len(given) > 1:
-        return [invalid_value(path, "", "may not have more than one field specified at a time")]
-    errors = filled(source[given[0]], f"{path}.{given[0]}", "name")
-    prefix = source.get("prefix")
-    return errors + (texts(f"{path}.prefix", prefix, env_name_problems(prefix)) if prefix else [])
-
-
-def _mounts(mounts: list[Container], path: str, volumes: frozenset[str]) -> Errors:
-    errors: Errors = []
-    paths: set[str] = set()
-    for i, mount in enumerate(mounts):
-        at = f"{path}[{i}]"
-        name, target = mount.get("name", ""), mount.get("mountPath", "")
-        if not name:
-            errors.append(required(f"{at}.name"))
-        if name not in volumes:
-            errors.append(field_not_found(f"{at}.name", name))
-        if not target:
-            errors.append(required(f"{at}.mountPath"))
-        elif target in paths:
-            errors.append(invalid_value(f"{at}.mountPath", target, "must be unique"))
-        paths.add(target)
-        for field in ("subPath", "subPathExpr"):
-            if mount.get(field):
-                errors += path_problems(mount[field], f"{at}.{field}")
-        if mount.get("subPath") and mount.get("subPathExpr"):
-            errors.append(
-                invalid_value(
-                    f"{at}.subPathExpr", mount["subPathExpr"], "subPathExpr and subPath are mutually exclusive"
-                )
-            )
-    return errors
-
-
-def check_resources(resources: Container, path: str) -> Errors:
-    """Requests must not exceed limits."""
-    errors: Errors = []
-    limits, requests = resources.get("limits") or {}, resources.get("requests") or {}
-    for kind, amounts in (("limits", limits), ("requests", requests)):
-        for name, amount in amounts.items():
-            if name not in _STANDARD:
-                errors += _resource_name(name, f"{path}.{kind}[{name}]")
-            if quantity(amount).amount < 0:
-                errors.append(
-                    invalid_value(f"{path}.{kind}[{name}]", str(amount), "must be greater than or equal to 0")
-                )
-    for name, amount in requests.items():
-        limit = limits.get(name)
-        extended = name not in _STANDARD
-        if limit is None:
-            if extended:
-                errors.append(required(f"{path}.limits", "Limit must be set for non overcommitable resources"))
-        elif extended and quantity(amount) != quantity(limit):
-            errors.append(invalid_value(f"{path}.requests", str(amount), f"must be equal to {name} limit of {limit}"))
-        elif amount != limit and quantity(amount) > quantity(limit):
-            detail = f"must be less than or equal to {name} limit of {limit}"
-            errors.append(invalid_value(f"{path}.requests", str(amount), detail))
-    return errors
-
-
-def _resource_name(name: str, path: str) -> Errors:
-    errors = texts(path, name, qualified_problems(name))
-    if not errors and "/" not in name and not name.startswith("hugepages-"):
-        errors.append(invalid_value(path, name, "must be a standard resource type or fully qualified"))
-        errors.append(invalid_value(path, name, "must be a standard resource for containers"))
-    return errors
-
-
-def _security_context(context: Container, path: str) -> Errors:
-    errors: Errors = []
-    for field in ("runAsUser", "runAsGroup"):
-        value = context.get(field)
-        if value is not None and not 0 <= value < 2**31:
-            errors.append(invalid_value(f"{path}.{field}", value, "must be between 0 and 2147483647, inclusive"))
-    if context.get("allowPrivilegeEscalation") is False:
-        if context.get("privileged"):
-            detail = "cannot set `allowPrivilegeEscalation` to false and `privileged` to true"
-            errors.append(invalid_value(path, None, detail))
-        if "CAP_SYS_ADMIN" in ((context.get("capabilities") or {}).get("add") or ()):
-            detail = "cannot set `allowPrivilegeEscalation` to false and `capabilities.Add` CAP_SYS_ADMIN"
-            errors.append(invalid_value(path, None, detail))
-    return errors
-
-
-def _lifecycle_and_probes(container: Container, path: str) -> Errors:
-    errors: Errors = []
-    if lifecycle := container.get("lifecycle"):
-        for event in ("postStart", "preStop"):
-            if (handler := lifecycle.get(event)) is not None:
-                errors += _handler(handler, f"{path}.lifecycle.{event}")
-    for name in _PROBES:
-        if (probe := container.get(name)) is not None:
-            errors += _probe(probe, f"{path}.{name}", name)
-    return errors
-
-
-def _probe(probe: Container, path: str, kind: str) -> Errors:
-    errors = _handler(probe, path)
-    for field in ("initialDelaySeconds", "timeoutSeconds", "periodSeconds", "successThreshold", "failureThreshold"):
-        errors += not_negative(probe, field, path)
-    if kind != "readinessProbe" and probe.get("successThreshold", 1) != 1:
-        errors.append(invalid_value(f"{path}.successThreshold", probe["successThreshold"], "must be 1"))
-    grace = probe.get("terminationGracePeriodSeconds")
-    if grace is not None:
-        if kind == "readinessProbe":
-            errors.append(
-                invalid_value(f"{path}.terminationGracePeriodSeconds", grace, "must not be set for readinessProbes")
-            )
-        elif grace <= 0:
-            errors.append(invalid_value(f"{path}.terminationGracePeriodSeconds", grace, "must be greater than 0"))
-    return errors
-
-
-def _handler(handler: Container, path: str) -> Errors:
-    given = [h for h in HANDLERS if handler.get(h) is not None]
-    if not given:
-        return [required(path, "must specify a handler type")]
-    errors = [field_forbidden(f"{path}.{h}", "may not specify more than 1 handler type") for h in given[1:]]
-    kind = given[0]
-    action, at = handler[kind], f"{path}.{kind}"
-    if kind == "exec":
-        errors += filled(action, at, "command")
-    elif kind == "httpGet":
-        errors += filled(action, at, "path")
-        errors += port_or_name(action.get("port", 0), f"{at}.port", is_valid_port_name)
-        errors += one_of(action, "scheme", at, SCHEMES)
-    elif kind == "tcpSocket":
-        errors += port_or_name(action.get("port", 0), f"{at}.port", is_valid_port_name)
-    elif kind == "grpc":
-        errors += texts(f"{at}.port", action.get("port", 0), is_valid_port_num(action.get("port", 0)))
-    return errors
+def _check_resize_policy(errors: Errors, policies: list[Container], restart: str, path: str) -> None:
+    seen: set[str] = set()
+    for i, policy in enumerate(policies):
+        name, action = policy.get("resourceName", ""), policy.get("restartPolicy", "")
+        if name in seen:
+            errors.append(duplicate(f"{path}[{i}]", name))
+        seen.add(name)
+        if name not in _RESIZED:
+            _check_choice(errors, name, path, _RESIZED)
+        if action not in _RESIZE_POLICIES:
+            _check_choice(errors, action, path, _RESIZE_POLICIES)
+        if restart == "Never" and action != "NotRequired":
+            detail = "must be 'NotRequired' when `restartPolicy` is 'Never'"
+            errors.append(invalid_value(path, action, detail))

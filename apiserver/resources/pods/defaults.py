@@ -6,7 +6,9 @@ must not appear in templates, or every controller would see a changed template a
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any
 
 from apiserver.types import Object
@@ -18,6 +20,20 @@ TOKEN_SECONDS = 3600
 _PROBES = ("livenessProbe", "readinessProbe", "startupProbe")
 _CONTAINERS = ("containers", "initContainers", "ephemeralContainers")
 _SOURCES_WITH_MODE = ("secret", "configMap", "downwardAPI", "projected")
+_PART = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
+_HOST = r"(?:[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?(?:\.[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?)*|\[[a-fA-F0-9:]+\])"
+_REFERENCE = re.compile(
+    rf"(?:(?:(?=[^/]*[.:])|(?=localhost/)){_HOST}(?::[0-9]+)?/)?{_PART}(?:/{_PART})*"
+    r"(?::(?P<tag>[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}))?"
+    r"(?:@(?P<digest>[A-Za-z][A-Za-z0-9]*(?:[-_+.][A-Za-z][A-Za-z0-9]*)*:[0-9a-fA-F]{32,}))?"
+)
+_IDENTIFIER = re.compile("[a-f0-9]{64}")
+_VOLUME_DEFAULTS: dict[str, dict[str, Any]] = {
+    "iscsi": {"iscsiInterface": "default"},
+    "rbd": {"pool": "rbd", "user": "admin", "keyring": "/etc/ceph/keyring"},
+    "scaleIO": {"storageMode": "ThinProvisioned", "fsType": "xfs"},
+}
+_AZURE_DISK = {"cachingMode": "ReadWrite", "kind": "Shared", "fsType": "ext4", "readOnly": False}
 
 
 def default_pod(pod: Object) -> None:
@@ -52,10 +68,16 @@ def default_pod_spec(spec: Spec) -> None:
         _default_volume(volume)
 
 
+@lru_cache(maxsize=4096)
 def image_pull_policy(image: str) -> str:
-    """Always for ``:latest`` and for no tag at all, else IfNotPresent."""
-    name, _, digest = image.partition("@")
-    tag = name.rpartition("/")[2].partition(":")[2]
+    """Always for ``:latest`` and for no tag at all, else IfNotPresent; so too for what is no image's name.
+
+    Upstream: parsers.ParseImageName, which is Docker's grammar of references.
+    """
+    found = _REFERENCE.fullmatch(image)
+    if not found or _IDENTIFIER.fullmatch(image):
+        return "IfNotPresent"
+    tag, digest = found["tag"], found["digest"]
     return "Always" if tag == "latest" or not (tag or digest) else "IfNotPresent"
 
 
@@ -97,11 +119,12 @@ def _default_container(container: Spec) -> None:
         if source:
             _default_field_ref(source)
     for name in _PROBES:
-        if probe := container.get(name):
+        if (probe := container.get(name)) is not None:
             _default_probe(probe)
-    for handler in (container.get("lifecycle") or {}).values():
-        if isinstance(handler, dict):
-            _default_handler(handler)
+    if lifecycle := container.get("lifecycle"):
+        for handler in lifecycle.values():
+            if isinstance(handler, dict):
+                _default_handler(handler)
 
 
 def _default_probe(probe: Spec) -> None:
@@ -136,16 +159,28 @@ def _default_volume(volume: Spec) -> None:
             source.setdefault("defaultMode", FILE_MODE)
             for item in source.get("items") or ():
                 _default_field_ref(item)
-    if (host_path := volume.get("hostPath")) is not None:
-        host_path.setdefault("type", "")
-    if (iscsi := volume.get("iscsi")) is not None:
-        _fill(iscsi, "iscsiInterface", "default")
-    if (image := volume.get("image")) is not None:
-        _fill(image, "pullPolicy", image_pull_policy(image.get("reference", "")))
+    default_source(volume)
     if (ephemeral := volume.get("ephemeral")) is not None:
-        (ephemeral.get("volumeClaimTemplate") or {}).setdefault("spec", {}).setdefault("volumeMode", "Filesystem")
-    for source in (volume.get("projected") or {}).get("sources") or ():
-        if (token := source.get("serviceAccountToken")) is not None:
-            token.setdefault("expirationSeconds", TOKEN_SECONDS)
-        for item in (source.get("downwardAPI") or {}).get("items") or ():
-            _default_field_ref(item)
+        template = ephemeral.get("volumeClaimTemplate")
+        if template is not None:
+            template.setdefault("spec", {}).setdefault("volumeMode", "Filesystem")
+    if (projected := volume.get("projected")) is not None:
+        for source in projected.get("sources") or ():
+            if (token := source.get("serviceAccountToken")) is not None:
+                token.setdefault("expirationSeconds", TOKEN_SECONDS)
+            for item in (source.get("downwardAPI") or {}).get("items") or ():
+                _default_field_ref(item)
+
+
+def default_source(holder: Spec) -> None:
+    """Of the kinds that pods and PersistentVolumes share."""
+    if (host_path := holder.get("hostPath")) is not None:
+        host_path.setdefault("type", "")
+        return
+    for kind, values in _VOLUME_DEFAULTS.items():
+        if (source := holder.get(kind)) is not None:
+            for field, value in values.items():
+                _fill(source, field, value)
+    if (disk := holder.get("azureDisk")) is not None:
+        for field, value in _AZURE_DISK.items():
+            disk.setdefault(field, value)

@@ -4,137 +4,220 @@ from __future__ import annotations
 
 from typing import Any
 
-from apiserver.resources.checks import Errors, label_selector, one_of, texts
-from apiserver.resources.pods.names import qualified_problems
-from common.api.names import is_label_value
+from apiserver.resources.checks import Errors, label_selector
+from apiserver.resources.pods.names import (
+    check_names,
+    label_problems,
+    label_value_problems,
+    qualified_problems,
+    subdomain_problems,
+)
 from common.api.status import duplicate, field_forbidden, invalid_value, not_supported, required
 
 Spec = dict[str, Any]
 
-EFFECTS = ("NoExecute", "NoSchedule", "PreferNoSchedule")
-_NODE_OPERATORS = ("DoesNotExist", "Exists", "Gt", "In", "Lt", "NotIn")
+EFFECTS = ("NoSchedule", "PreferNoSchedule", "NoExecute")
 _UNSATISFIABLE = ("DoNotSchedule", "ScheduleAnyway")
+_POLICIES = ("Honor", "Ignore")
 _REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
 _PREFERRED = "preferredDuringSchedulingIgnoredDuringExecution"
+_BAD_OPERATOR = "not a valid selector operator"
 
 
-def check_tolerations(tolerations: list[Spec], path: str) -> Errors:
-    errors: Errors = []
+def check_label_name(errors: Errors, key: str, path: str) -> None:
+    if problems := qualified_problems(key):
+        check_names(errors, path, key, problems)
+
+
+def check_tolerations(errors: Errors, tolerations: list[Spec], path: str) -> None:
     for i, toleration in enumerate(tolerations):
-        at = f"{path}[{i}]"
         key, operator = toleration.get("key", ""), toleration.get("operator", "")
+        effect, value = toleration.get("effect", ""), toleration.get("value", "")
         if key:
-            errors += texts(f"{at}.key", key, qualified_problems(key))
+            check_label_name(errors, key, f"{path}[{i}].key")
         elif operator != "Exists":
             detail = 'operator must be Exists when `key` is empty, which means "match all values and all keys"'
-            errors.append(invalid_value(f"{at}.operator", operator, detail))
-        effect = toleration.get("effect", "")
-        if toleration.get("tolerationSeconds") is not None and effect != "NoExecute":
-            errors.append(
-                invalid_value(f"{at}.effect", effect, "effect must be 'NoExecute' when `tolerationSeconds` is set")
-            )
-        value = toleration.get("value", "")
+            errors.append(invalid_value(f"{path}[{i}].operator", operator, detail))
+        if effect != "NoExecute" and toleration.get("tolerationSeconds") is not None:
+            detail = "effect must be 'NoExecute' when `tolerationSeconds` is set"
+            errors.append(invalid_value(f"{path}[{i}].effect", effect, detail))
         if operator in ("Equal", ""):
-            errors += texts(f"{at}.operator", value, is_label_value(value)) if value else []
+            if problems := label_value_problems(value):
+                errors.append(invalid_value(f"{path}[{i}].operator", value, ";".join(problems)))
         elif operator == "Exists":
             if value:
                 detail = "value must be empty when `operator` is 'Exists'"
-                errors.append(invalid_value(f"{at}.operator", toleration["value"], detail))
+                errors.append(invalid_value(f"{path}[{i}].operator", value, detail))
         else:
-            errors.append(not_supported(f"{at}.operator", operator, ("Equal", "Exists")))
-        errors += one_of(toleration, "effect", at, EFFECTS)
-    return errors
+            errors.append(not_supported(f"{path}[{i}].operator", operator, ("Equal", "Exists")))
+        if effect and effect not in EFFECTS:
+            errors.append(not_supported(f"{path}[{i}].effect", effect, EFFECTS))
 
 
-def check_affinity(affinity: Spec, path: str) -> Errors:
-    errors: Errors = []
+def check_affinity(errors: Errors, affinity: Spec, path: str) -> None:
     if node := affinity.get("nodeAffinity"):
-        errors += _node_affinity(node, f"{path}.nodeAffinity")
+        _check_node_affinity(errors, node, f"{path}.nodeAffinity")
     for kind in ("podAffinity", "podAntiAffinity"):
         if pods := affinity.get(kind):
-            errors += _pod_affinity(pods, f"{path}.{kind}")
-    return errors
+            _check_pod_affinity(errors, pods, f"{path}.{kind}")
 
 
-def _node_affinity(affinity: Spec, path: str) -> Errors:
-    errors: Errors = []
+def _check_node_affinity(errors: Errors, affinity: Spec, path: str) -> None:
     if (selector := affinity.get(_REQUIRED)) is not None:
-        errors += check_node_selector(selector, f"{path}.{_REQUIRED}")
+        check_node_selector(errors, selector, f"{path}.{_REQUIRED}")
     for i, term in enumerate(affinity.get(_PREFERRED) or ()):
         at = f"{path}.{_PREFERRED}[{i}]"
-        errors += _weight(term, at) + _node_term(term.get("preference") or {}, f"{at}.preference")
-    return errors
+        _check_weight(errors, term, at)
+        check_node_term(errors, term.get("preference") or {}, f"{at}.preference")
 
 
-def check_node_selector(selector: Spec, path: str) -> Errors:
+def check_node_selector(errors: Errors, selector: Spec, path: str) -> None:
     terms = selector.get("nodeSelectorTerms")
     if not terms:
-        return [required(f"{path}.nodeSelectorTerms", "must have at least one node selector term")]
-    return [e for i, term in enumerate(terms) for e in _node_term(term, f"{path}.nodeSelectorTerms[{i}]")]
+        errors.append(required(f"{path}.nodeSelectorTerms", "must have at least one node selector term"))
+        return
+    for i, term in enumerate(terms):
+        check_node_term(errors, term, f"{path}.nodeSelectorTerms[{i}]")
 
 
-def _node_term(term: Spec, path: str) -> Errors:
-    errors: Errors = []
-    for field in ("matchExpressions", "matchFields"):
-        for i, expression in enumerate(term.get(field) or ()):
-            at = f"{path}.{field}[{i}]"
-            operator, values = expression.get("operator", ""), expression.get("values") or ()
-            if operator in ("In", "NotIn") and not values:
-                errors.append(required(f"{at}.values", "must be specified when `operator` is 'In' or 'NotIn'"))
-            elif operator in ("Exists", "DoesNotExist") and values:
-                detail = "may not be specified when `operator` is 'Exists' or 'DoesNotExist'"
-                errors.append(field_forbidden(f"{at}.values", detail))
-            elif operator in ("Gt", "Lt") and len(values) != 1:
-                detail = "must be specified single value when `operator` is 'Lt' or 'Gt'"
-                errors.append(required(f"{at}.values", detail))
-            elif operator not in _NODE_OPERATORS:
-                errors.append(invalid_value(f"{at}.operator", operator, "not a valid selector operator"))
-            if field == "matchExpressions":
-                errors += texts(f"{at}.key", expression.get("key", ""), qualified_problems(expression.get("key", "")))
-    return errors
+def check_node_term(errors: Errors, term: Spec, path: str) -> None:
+    for i, expression in enumerate(term.get("matchExpressions") or ()):
+        _check_label_requirement(errors, expression, f"{path}.matchExpressions[{i}]")
+    for i, expression in enumerate(term.get("matchFields") or ()):
+        _check_field_requirement(errors, expression, f"{path}.matchFields[{i}]")
 
 
-def _weight(term: Spec, path: str) -> Errors:
+def _check_label_requirement(errors: Errors, expression: Spec, path: str) -> None:
+    """Values are not looked at before v1.33."""
+    operator, values = expression.get("operator", ""), expression.get("values") or ()
+    if operator in ("In", "NotIn"):
+        if not values:
+            errors.append(required(f"{path}.values", "must be specified when `operator` is 'In' or 'NotIn'"))
+    elif operator in ("Exists", "DoesNotExist"):
+        if values:
+            detail = "may not be specified when `operator` is 'Exists' or 'DoesNotExist'"
+            errors.append(field_forbidden(f"{path}.values", detail))
+    elif operator in ("Gt", "Lt"):
+        if len(values) != 1:
+            detail = "must be specified single value when `operator` is 'Lt' or 'Gt'"
+            errors.append(required(f"{path}.values", detail))
+    else:
+        errors.append(invalid_value(f"{path}.operator", operator, _BAD_OPERATOR))
+    check_label_name(errors, expression.get("key", ""), f"{path}.key")
+
+
+def _check_field_requirement(errors: Errors, expression: Spec, path: str) -> None:
+    operator, key, values = expression.get("operator", ""), expression.get("key", ""), expression.get("values") or ()
+    if operator in ("In", "NotIn"):
+        if len(values) != 1:
+            detail = "must be only one value when `operator` is 'In' or 'NotIn' for node field selector"
+            errors.append(required(f"{path}.values", detail))
+    else:
+        errors.append(invalid_value(f"{path}.operator", operator, _BAD_OPERATOR))
+    if key != "metadata.name":
+        errors.append(invalid_value(f"{path}.key", key, "not a valid field selector key"))
+        return
+    for i, value in enumerate(values):
+        check_names(errors, f"{path}.values[{i}]", value, subdomain_problems(value))
+
+
+def _check_weight(errors: Errors, term: Spec, path: str) -> None:
     weight = term.get("weight", 0)
-    return [] if 1 <= weight <= 100 else [invalid_value(f"{path}.weight", weight, "must be in the range 1-100")]
+    if not 1 <= weight <= 100:
+        errors.append(invalid_value(f"{path}.weight", weight, "must be in the range 1-100"))
 
 
-def _pod_affinity(affinity: Spec, path: str) -> Errors:
-    errors: Errors = []
+def _check_pod_affinity(errors: Errors, affinity: Spec, path: str) -> None:
     for i, term in enumerate(affinity.get(_REQUIRED) or ()):
-        errors += _pod_term(term, f"{path}.{_REQUIRED}[{i}]")
+        _check_pod_term(errors, term, f"{path}.{_REQUIRED}[{i}]")
     for i, weighted in enumerate(affinity.get(_PREFERRED) or ()):
         at = f"{path}.{_PREFERRED}[{i}]"
-        errors += _weight(weighted, at) + _pod_term(weighted.get("podAffinityTerm") or {}, f"{at}.podAffinityTerm")
-    return errors
+        _check_weight(errors, weighted, at)
+        _check_pod_term(errors, weighted.get("podAffinityTerm") or {}, f"{at}.podAffinityTerm")
 
 
-def _pod_term(term: Spec, path: str) -> Errors:
-    errors = label_selector(term.get("labelSelector"), f"{path}.labelSelector")
+def _check_pod_term(errors: Errors, term: Spec, path: str) -> None:
+    selector = term.get("labelSelector")
+    errors += label_selector(selector, f"{path}.labelSelector")
     errors += label_selector(term.get("namespaceSelector"), f"{path}.namespaceSelector")
+    for name in term.get("namespaces") or ():
+        check_names(errors, f"{path}.namespace", name, label_problems(name))
+    match, mismatch = term.get("matchLabelKeys") or [], term.get("mismatchLabelKeys") or []
+    if match or mismatch:
+        _check_label_keys(errors, match, mismatch, selector, path)
     key = term.get("topologyKey", "")
     if not key:
         errors.append(required(f"{path}.topologyKey", "can not be empty"))
-    return errors + texts(f"{path}.topologyKey", key, qualified_problems(key))
+    check_label_name(errors, key, f"{path}.topologyKey")
 
 
-def check_spread(constraints: list[Spec], path: str) -> Errors:
-    errors: Errors = []
-    seen: set[tuple[str, str]] = set()
+def _check_label_keys(errors: Errors, match: list[str], mismatch: list[str], selector: Spec | None, path: str) -> None:
+    """matchLabelKeys and mismatchLabelKeys (KEP-3633). By now the selector has what they were turned into."""
+    for field, keys in (("matchLabelKeys", match), ("mismatchLabelKeys", mismatch)):
+        if keys and selector is None:
+            detail = "must not be specified when labelSelector is not set"
+            errors.append(field_forbidden(f"{path}.{field}", detail))
+            continue
+        for i, key in enumerate(keys):
+            check_label_name(errors, key, f"{path}.{field}[{i}]")
+    if selector is not None:
+        places = {key: i for i, key in enumerate(match)}
+        seen = set(selector.get("matchLabels") or ())
+        for expression in selector.get("matchExpressions") or ():
+            key = expression.get("key", "")
+            if key in places and key in seen:
+                detail = "exists in both matchLabelKeys and labelSelector"
+                errors.append(invalid_value(f"{path}[{places[key]}]", key, detail))
+            seen.add(key)
+    for i, key in enumerate(match):
+        if key in mismatch:
+            detail = "exists in both matchLabelKeys and mismatchLabelKeys"
+            errors.append(invalid_value(f"{path}.matchLabelKeys[{i}]", key, detail))
+
+
+def check_spread(errors: Errors, constraints: list[Spec], path: str) -> None:
     for i, constraint in enumerate(constraints):
         at = f"{path}[{i}]"
-        skew = constraint.get("maxSkew", 0)
+        skew, key = constraint.get("maxSkew", 0), constraint.get("topologyKey", "")
+        action = constraint.get("whenUnsatisfiable", "")
         if skew <= 0:
             errors.append(invalid_value(f"{at}.maxSkew", skew, "must be greater than zero"))
-        key, action = constraint.get("topologyKey", ""), constraint.get("whenUnsatisfiable", "")
         if not key:
             errors.append(required(f"{at}.topologyKey", "can not be empty"))
-        else:
-            errors += texts(f"{at}.topologyKey", key, qualified_problems(key))
         if action not in _UNSATISFIABLE:
             errors.append(not_supported(f"{at}.whenUnsatisfiable", action, _UNSATISFIABLE))
-        if (key, action) in seen:
+        if any(
+            (o.get("topologyKey", ""), o.get("whenUnsatisfiable", "")) == (key, action) for o in constraints[i + 1 :]
+        ):
             errors.append(duplicate(f"{at}.{{topologyKey, whenUnsatisfiable}}", f"{{{key}, {action}}}"))
-        seen.add((key, action))
-        errors += label_selector(constraint.get("labelSelector"), f"{at}.labelSelector")
-    return errors
+        _check_spread_details(errors, constraint, action, at)
+
+
+def _check_spread_details(errors: Errors, constraint: Spec, action: str, path: str) -> None:
+    domains = constraint.get("minDomains")
+    if domains is not None:
+        if domains <= 0:
+            errors.append(invalid_value(f"{path}.minDomains", domains, "must be greater than zero"))
+        if action != "DoNotSchedule":
+            detail = f"can only use minDomains if whenUnsatisfiable=DoNotSchedule, not {action}"
+            errors.append(invalid_value(f"{path}.minDomains", domains, detail))
+    for field in ("nodeAffinityPolicy", "nodeTaintsPolicy"):
+        policy = constraint.get(field)
+        if policy is not None and policy not in _POLICIES:
+            errors.append(not_supported(f"{path}.{field}", policy, _POLICIES))
+    selector = constraint.get("labelSelector")
+    if keys := constraint.get("matchLabelKeys"):
+        _check_spread_keys(errors, keys, selector, f"{path}.matchLabelKeys")
+    errors += label_selector(selector, f"{path}.labelSelector")
+
+
+def _check_spread_keys(errors: Errors, keys: list[str], selector: Spec | None, path: str) -> None:
+    if selector is None:
+        errors.append(field_forbidden(path, "must not be specified when labelSelector is not set"))
+    selected = set((selector or {}).get("matchLabels") or ())
+    selected |= {e.get("key", "") for e in (selector or {}).get("matchExpressions") or ()}
+    for i, key in enumerate(keys):
+        check_label_name(errors, key, f"{path}[{i}]")
+        if key in selected:
+            detail = "exists in both matchLabelKeys and labelSelector"
+            errors.append(invalid_value(f"{path}[{i}]", key, detail))

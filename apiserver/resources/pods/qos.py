@@ -6,32 +6,33 @@ from typing import Any
 
 from common.api.quantity import parse_quantity
 
-_COMPUTE = ("cpu", "memory")
+_NOTHING: dict[str, Any] = {}
 
 
 def qos_class(spec: dict[str, Any]) -> str:
     """Guaranteed, Burstable or BestEffort; a limit counts as a request where none is given."""
-    containers = [*(spec.get("containers") or ()), *(spec.get("initContainers") or ())]
     guaranteed, any_set = True, False
-    for container in containers:
-        resources = container.get("resources") or {}
-        limits = _amounts(resources.get("limits"))
-        requests = {**limits, **_amounts(resources.get("requests"))}
-        any_set = any_set or bool(requests)
-        guaranteed = guaranteed and limits.keys() == set(_COMPUTE) and requests == limits
+    for kind in ("containers", "initContainers"):
+        for container in spec.get(kind) or ():
+            resources = container.get("resources") or _NOTHING
+            limits, requests = resources.get("limits") or _NOTHING, resources.get("requests") or _NOTHING
+            for name in ("cpu", "memory"):
+                limit = limits.get(name)
+                request = requests.get(name, limit)
+                any_set = any_set or _is_amount(request) or _is_amount(limit)
+                guaranteed = guaranteed and _is_amount(limit) and (request == limit or _same(request, limit))
     if not any_set:
         return "BestEffort"
     return "Guaranteed" if guaranteed else "Burstable"
 
 
-def _amounts(resources: dict[str, Any] | None) -> dict[str, Any]:
-    """Amounts of CPU and memory that are not zero; what is no quantity is left to validation."""
-    amounts = {}
-    for name in _COMPUTE:
-        try:
-            amount = parse_quantity((resources or {}).get(name, 0))
-        except ValueError:
-            continue
-        if amount.amount:
-            amounts[name] = amount
-    return amounts
+def _is_amount(text: Any) -> bool:
+    """Whether it is something; what is no quantity is left to validation."""
+    try:
+        return text is not None and text != "0" and bool(parse_quantity(text).amount)
+    except ValueError:
+        return False
+
+
+def _same(request: Any, limit: Any) -> bool:
+    return _is_amount(request) and parse_quantity(request) == parse_quantity(limit)

@@ -2,130 +2,184 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
-from apiserver.resources.checks import Errors, filled, one_of, quantity, texts
-from apiserver.resources.pods.containers import check_field_ref
-from apiserver.resources.pods.names import label_problems, path_problems
+from apiserver.resources.checks import Errors
+from apiserver.resources.claims import check_claim_template
+from apiserver.resources.pods.env import VOLUME_FIELDS, check_field_ref, check_resource_ref
+from apiserver.resources.pods.names import check_local_path, check_names, label_problems, subdomain_problems
+from apiserver.resources.pods.volume_sources import SHARED, Check, Place, check_csi_driver, check_one_of, git_repo, need
 from common.api.status import duplicate, field_forbidden, invalid_value, required
 
 Volume = dict[str, Any]
 
-HOST_PATH_TYPES = (
-    "BlockDevice", "CharDevice", "Directory", "DirectoryOrCreate", "File", "FileOrCreate", "Socket",
-)  # fmt: skip
 _MODE_TEXT = "must be a number between 0 and 0777 (octal), both inclusive"
-_DOWNWARD = frozenset(
-    {"metadata.name", "metadata.namespace", "metadata.labels", "metadata.annotations", "metadata.uid"}
-)
+_MIN_TOKEN, _MAX_TOKEN = 600, 2**32
 
 
-def check_volumes(volumes: list[Volume], path: str) -> tuple[Errors, frozenset[str]]:
-    """The errors, and the names that mounts may use."""
-    errors: Errors = []
-    names: set[str] = set()
+def check_volumes(errors: Errors, volumes: list[Volume], path: str, pod: str = "") -> Mapping[str, Volume]:
+    """The volumes that mounts may use: those without an error. ``pod`` is the pod's name, "" in a template."""
+    right: dict[str, Volume] = {}
+    created = {f"{pod}-{v.get('name')}" for v in volumes if pod and v.get("ephemeral") is not None}
     for i, volume in enumerate(volumes):
-        at = f"{path}[{i}]"
-        name = volume.get("name", "")
-        problems = _source(volume, at)
+        at, name = f"{path}[{i}]", volume.get("name", "")
+        before = len(errors)
+        check_one_of(errors, volume, _ORDER, _CHECKS, at, name)
+        if pod and name and volume.get("ephemeral") is not None:
+            _check_created(errors, pod, name, at)
         if not name:
-            problems.append(required(f"{at}.name"))
-        else:
-            problems += texts(f"{at}.name", name, label_problems(name))
-        if name in names:
-            problems.append(duplicate(f"{at}.name", name))
-        names.add(name)
-        errors += problems
-    return errors, frozenset(names)
+            errors.append(required(f"{at}.name"))
+        elif problems := label_problems(name):
+            check_names(errors, f"{at}.name", name, problems)
+        if name in right:
+            errors.append(duplicate(f"{at}.name", name))
+        if len(errors) == before:
+            right[name] = volume
+        claim = (volume.get("persistentVolumeClaim") or {}).get("claimName")
+        if created and claim in created:
+            detail = "must not reference a PVC that gets created for an ephemeral volume"
+            errors.append(invalid_value(f"{at}.persistentVolumeClaim.claimName", claim, detail))
+    return right
 
 
-def _source(volume: Volume, path: str) -> Errors:
-    kinds = [k for k in volume if k != "name"]
-    if not kinds:
-        return [required(path, "must specify a volume type")]
-    errors = [field_forbidden(f"{path}.{k}", "may not specify more than 1 volume type") for k in kinds[1:]]
-    kind = kinds[0]
-    source, at = volume[kind], f"{path}.{kind}"
-    match kind:
-        case "hostPath":
-            errors += filled(source, at, "path")
-            if ".." in str(source.get("path", "")).split("/"):
-                errors.append(invalid_value(f"{at}.path", source["path"], "must not contain '..'"))
-            errors += one_of(source, "type", at, HOST_PATH_TYPES)
-        case "emptyDir":
-            limit = source.get("sizeLimit")
-            if limit is not None and quantity(limit).amount < 0:
-                errors.append(field_forbidden(f"{at}.sizeLimit", "SizeLimit field must be a valid resource quantity"))
-        case "secret":
-            errors += filled(source, at, "secretName") + _files(source, at)
-        case "configMap":
-            errors += filled(source, at, "name") + _files(source, at)
-        case "persistentVolumeClaim":
-            errors += filled(source, at, "claimName")
-        case "nfs":
-            errors += filled(source, at, "server", "path")
-            if source.get("path") and not source["path"].startswith("/"):
-                errors.append(invalid_value(f"{at}.path", source["path"], "must be an absolute path"))
-        case "downwardAPI":
-            errors += _mode(source.get("defaultMode"), f"{at}.defaultMode") + _downward(source, at)
-        case "projected":
-            errors += _projected(source, at)
-    return errors
+def _check_created(errors: Errors, pod: str, name: str, path: str) -> None:
+    claim = f"{pod}-{name}"
+    for text in subdomain_problems(claim):
+        errors.append(invalid_value(f"{path}.name", name, f'PVC name "{claim}": {text}'))
 
 
-def _mode(mode: int | None, path: str) -> Errors:
-    return [invalid_value(path, mode, _MODE_TEXT)] if mode is not None and not 0 <= mode <= 0o777 else []
+def _empty_dir(errors: Errors, source: Volume, place: Place) -> None:
+    if source.get("sizeLimit", "")[:1] == "-":
+        errors.append(field_forbidden(f"{place.path}.sizeLimit", "SizeLimit field must be a valid resource quantity"))
 
 
-def _files(source: Volume, path: str) -> Errors:
-    errors = _mode(source.get("defaultMode"), f"{path}.defaultMode")
+def _check_mode(errors: Errors, mode: int | None, path: str) -> None:
+    if mode is not None and not 0 <= mode <= 0o777:
+        errors.append(invalid_value(path, mode, _MODE_TEXT))
+
+
+def _files(field: str, errors: Errors, source: Volume, place: Place) -> None:
+    """A secret or config map."""
+    need(errors, source, place.path, field)
+    _check_mode(errors, source.get("defaultMode"), f"{place.path}.defaultMode")
     for i, item in enumerate(source.get("items") or ()):
-        at = f"{path}.items[{i}]"
-        errors += filled(item, at, "key", "path") + _mode(item.get("mode"), f"{at}.mode")
-        if item.get("path"):
-            errors += path_problems(item["path"], f"{at}.path")
-    return errors
+        _check_item(errors, item, f"{place.path}.items[{i}]")
 
 
-def _downward(source: Volume, path: str) -> Errors:
-    errors: Errors = []
-    for i, item in enumerate(source.get("items") or ()):
-        at = f"{path}.items[{i}]"
-        errors += filled(item, at, "path") + _mode(item.get("mode"), f"{at}.mode")
-        if item.get("path"):
-            errors += path_problems(item["path"], f"{at}.path")
-        if (ref := item.get("fieldRef")) is not None:
-            errors += check_field_ref(ref, f"{at}.fieldRef", _DOWNWARD)
-        elif item.get("resourceFieldRef") is None:
-            errors.append(required(f"{at}", "one of fieldRef and resourceFieldRef is required"))
-    return errors
+def _check_item(errors: Errors, item: Volume, path: str) -> None:
+    need(errors, item, path, "key", "path")
+    check_local_path(errors, item.get("path", ""), f"{path}.path")
+    _check_mode(errors, item.get("mode"), f"{path}.mode")
 
 
-def _projected(source: Volume, path: str) -> Errors:
-    errors = _mode(source.get("defaultMode"), f"{path}.defaultMode")
+def _claim(errors: Errors, source: Volume, place: Place) -> None:
+    need(errors, source, place.path, "claimName")
+
+
+def _downward(errors: Errors, source: Volume, place: Place) -> None:
+    _check_mode(errors, source.get("defaultMode"), f"{place.path}.defaultMode")
+    for item in source.get("items") or ():
+        _check_downward_file(errors, item, place.path)
+
+
+def _check_downward_file(errors: Errors, item: Volume, path: str) -> None:
+    """The path lacks the index, upstream's too."""
+    need(errors, item, path, "path")
+    check_local_path(errors, item.get("path", ""), f"{path}.path")
+    field, resource = item.get("fieldRef"), item.get("resourceFieldRef")
+    if field is not None:
+        check_field_ref(errors, field, f"{path}.fieldRef", VOLUME_FIELDS)
+        if resource is not None:
+            detail = "fieldRef and resourceFieldRef can not be specified simultaneously"
+            errors.append(invalid_value(path, "resource", detail))
+    elif resource is not None:
+        check_resource_ref(errors, resource, f"{path}.resourceFieldRef", in_volume=True)
+    else:
+        errors.append(required(path, "one of fieldRef and resourceFieldRef is required"))
+    _check_mode(errors, item.get("mode"), f"{path}.mode")
+
+
+def _projected(errors: Errors, source: Volume, place: Place) -> None:
+    path = place.path
+    _check_mode(errors, source.get("defaultMode"), f"{path}.defaultMode")
+    paths: set[str] = set()
     for i, part in enumerate(source.get("sources") or ()):
         at = f"{path}.sources[{i}]"
-        kinds = list(part)
-        errors += [field_forbidden(f"{at}.{k}", "may not specify more than 1 volume type") for k in kinds[1:]]
-        for kind in kinds[:1]:
-            if kind in ("secret", "configMap"):
-                errors += filled(part[kind], f"{at}.{kind}", "name") + _files(part[kind], f"{at}.{kind}")
-            elif kind == "downwardAPI":
-                errors += _downward(part[kind], f"{at}.{kind}")
-            elif kind == "serviceAccountToken":
-                errors += _token(part[kind], f"{at}.{kind}")
-    return errors
+        given = 0
+        for kind in ("secret", "configMap"):
+            if (files := part.get(kind)) is not None:
+                given += 1
+                need(errors, files, f"{at}.{kind}", "name")
+                for j, item in enumerate(files.get("items") or ()):
+                    _check_item(errors, item, f"{at}.{kind}.items[{j}]")
+                    _check_path_once(errors, item.get("path", ""), files.get("name", ""), paths, path)
+        if (downward := part.get("downwardAPI")) is not None:
+            given += 1
+            for item in downward.get("items") or ():
+                _check_downward_file(errors, item, f"{at}.downwardAPI")
+                _check_path_once(errors, item.get("path", ""), item.get("path", ""), paths, path)
+        if (token := part.get("serviceAccountToken")) is not None:
+            given += 1
+            _check_token(errors, token, path, f"{at}.serviceAccountToken")
+        if given > 1:
+            errors.append(field_forbidden(at, "may not specify more than 1 volume type per source"))
 
 
-def _token(token: Volume, path: str) -> Errors:
-    errors = filled(token, path, "path")
-    seconds = token.get("expirationSeconds", 3600)
-    if seconds < 600:
-        errors.append(
-            invalid_value(f"{path}.expirationSeconds", seconds, "may not specify a duration less than 10 minutes")
-        )
-    elif seconds > 2**32:
-        errors.append(
-            invalid_value(f"{path}.expirationSeconds", seconds, "may not specify a duration larger than 2^32 seconds")
-        )
-    return errors
+def _check_path_once(errors: Errors, target: str, shown: str, paths: set[str], path: str) -> None:
+    if target and target in paths:
+        errors.append(invalid_value(path, shown, "conflicting duplicate paths"))
+    paths.add(target)
+
+
+def _check_token(errors: Errors, token: Volume, volume: str, path: str) -> None:
+    seconds, target = token.get("expirationSeconds", 0), token.get("path", "")
+    if seconds < _MIN_TOKEN:
+        detail = "may not specify a duration less than 10 minutes"
+        errors.append(invalid_value(f"{path}.expirationSeconds", seconds, detail))
+    if seconds > _MAX_TOKEN:
+        detail = "may not specify a duration larger than 2^32 seconds"
+        errors.append(invalid_value(f"{path}.expirationSeconds", seconds, detail))
+    if not target:
+        errors.append(required(f"{volume}.path"))
+    else:
+        check_local_path(errors, target, f"{volume}.path")
+
+
+def _csi(errors: Errors, source: Volume, place: Place) -> None:
+    check_csi_driver(errors, source.get("driver", ""), f"{place.path}.driver")
+    if (ref := source.get("nodePublishSecretRef")) is not None:
+        name = ref.get("name", "")
+        if not name:
+            errors.append(required(f"{place.path}.nodePublishSecretRef.name"))
+        else:
+            check_names(errors, f"{place.path}.name", name, subdomain_problems(name))
+
+
+def _ephemeral(errors: Errors, source: Volume, place: Place) -> None:
+    template = source.get("volumeClaimTemplate")
+    if template is None:
+        errors.append(required(f"{place.path}.volumeClaimTemplate"))
+    else:
+        errors += check_claim_template(template, f"{place.path}.volumeClaimTemplate")
+
+
+_CHECKS: Mapping[str, Check] = {
+    **SHARED,
+    "emptyDir": _empty_dir,
+    "gitRepo": git_repo,
+    "secret": partial(_files, "secretName"),
+    "configMap": partial(_files, "name"),
+    "persistentVolumeClaim": _claim,
+    "downwardAPI": _downward,
+    "projected": _projected,
+    "csi": _csi,
+    "ephemeral": _ephemeral,
+}
+_ORDER = (
+    "emptyDir", "hostPath", "gitRepo", "gcePersistentDisk", "awsElasticBlockStore", "secret", "nfs", "iscsi",
+    "glusterfs", "flocker", "persistentVolumeClaim", "rbd", "cinder", "cephfs", "quobyte", "downwardAPI", "fc",
+    "flexVolume", "configMap", "azureFile", "vsphereVolume", "photonPersistentDisk", "portworxVolume", "azureDisk",
+    "storageos", "projected", "scaleIO", "csi", "ephemeral",
+)  # fmt: skip

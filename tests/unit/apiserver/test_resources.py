@@ -248,7 +248,7 @@ def test_status_and_spec_keep_out_of_each_others_way() -> None:
         ),
         (
             lambda: pod_errors(restartPolicy="Sometimes"),
-            'spec.restartPolicy: Unsupported value: "Sometimes": supported values: "Always", "Never", "OnFailure"',
+            'spec.restartPolicy: Unsupported value: "Sometimes": supported values: "Always", "OnFailure", "Never"',
         ),
         (
             lambda: pod_errors(volumes=[{"name": "v", "emptyDir": {}, "hostPath": {"path": "/"}}]),
