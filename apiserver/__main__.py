@@ -75,7 +75,11 @@ async def serve_api(process: Process, settings: Settings) -> None:
         authorizer=authorizer,
         specs=subresources.HANDLERS,
         handlers=subresources.mount(context),
-        web=build(process.health, [Mount("/openapi", OpenAPI(RESOURCES))], discovery_paths(RESOURCES)),
+        web=build(
+            process.health,
+            [Mount("/openapi", OpenAPI(RESOURCES, subresources.HANDLERS))],
+            discovery_paths(RESOURCES),
+        ),
         metrics=metrics,
         limits=limits,
     )

@@ -7,17 +7,18 @@ are a hundred times as big and are let go at once.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from importlib.metadata import version
 from typing import Any
 
 from apiserver.schema import definitions as raw
-from apiserver.schema.operations import JSON, Operation, Parameter, base_path, paths
+from apiserver.schema.connections import Names, Path, Specs, subresource_paths, watch_paths
+from apiserver.schema.operations import Operation, Parameter, base_path, paths
 from apiserver.types import Resource
 
 Document = dict[str, Any]
 
-FORMAT = 1
+FORMAT = 3
 """Raised when documents change in form, so that clients fetch them again."""
 KUBERNETES = "v1.32.0"
 _INFO = {"title": "Kubernetes", "version": KUBERNETES}
@@ -35,26 +36,32 @@ def groups(resources: Iterable[Resource]) -> dict[str, list[Resource]]:
     return found
 
 
-def digest(resources: Sequence[Resource]) -> str:
+def digest(resources: Sequence[Resource], specs: Specs | None = None) -> str:
     """A hash that changes when the document would, known without making it."""
     rows = [(r.group, r.version, r.plural, r.kind, r.namespaced, r.verbs, r.status, bool(r.scale)) for r in resources]
-    source = f"{FORMAT}:{version('kubernetes-validate')}:{rows}"
+    connected = [(key, spec.kind, spec.methods) for key, spec in (specs or {}).items()]
+    source = f"{FORMAT}:{version('kubernetes-validate')}:{rows}:{connected}"
     return hashlib.sha512(source.encode()).hexdigest().upper()
 
 
-def v3(resources: Sequence[Resource]) -> Document:
-    """The document of one group version."""
+def _paths(resources: Iterable[Resource], specs: Specs, names: Names) -> Iterator[Path]:
+    for resource in resources:
+        yield from paths(resource, names[resource.group, resource.version, resource.kind])
+        yield from subresource_paths(resource, specs, names)
+        yield from watch_paths(resource)
+
+
+def v3(resources: Sequence[Resource], specs: Specs | None = None, more: Iterable[Path] = ()) -> Document:
+    """The document of one group version. ``more`` are its paths that are about no resource."""
     definitions = raw.load()
     names = raw.by_kind(definitions)
     items: Document = {}
     needed: set[str] = set()
-    for resource in resources:
-        name = names[resource.group, resource.version, resource.kind]
-        for path, parameters, operations in paths(resource, name):
-            item = items.setdefault(path, {"parameters": [_parameter_v3(p) for p in parameters]})
-            for operation in operations:
-                item[operation.method] = _operation_v3(operation)
-                needed |= {operation.answer, operation.body} - {""}
+    for path, parameters, operations in (*more, *_paths(resources, specs or {}, names)):
+        item = items.setdefault(path, {"parameters": [_parameter_v3(p) for p in parameters]} if parameters else {})
+        for operation in operations:
+            item[operation.method] = _operation_v3(operation)
+            needed |= {operation.answer, operation.body} - {""}
     schemas = {
         name: _schema(_V3_TYPES.get(name, definitions[name]), "#/components/schemas/", True)
         for name in sorted(_closure(needed, definitions))
@@ -62,19 +69,17 @@ def v3(resources: Sequence[Resource]) -> Document:
     return {"openapi": "3.0.0", "info": _INFO, "paths": items, "components": {"schemas": schemas}}
 
 
-def v2(resources: Sequence[Resource]) -> Document:
+def v2(resources: Sequence[Resource], specs: Specs | None = None, more: Iterable[Path] = ()) -> Document:
     """The one document of everything, for older clients."""
     definitions = raw.load()
     names = raw.by_kind(definitions)
     items: Document = {}
     needed: set[str] = set()
-    for resource in resources:
-        name = names[resource.group, resource.version, resource.kind]
-        for path, parameters, operations in paths(resource, name):
-            item = items.setdefault(path, {"parameters": [_parameter_v2(p) for p in parameters]})
-            for operation in operations:
-                item[operation.method] = _operation_v2(operation)
-                needed |= {operation.answer, operation.body} - {""}
+    for path, parameters, operations in (*more, *_paths(resources, specs or {}, names)):
+        item = items.setdefault(path, {"parameters": [_parameter_v2(p) for p in parameters]} if parameters else {})
+        for operation in operations:
+            item[operation.method] = _operation_v2(operation)
+            needed |= {operation.answer, operation.body} - {""}
     schemas = {n: _schema(definitions[n], "#/definitions/", False) for n in sorted(_closure(needed, definitions))}
     return {"swagger": "2.0", "info": _INFO, "paths": items, "definitions": schemas}
 
@@ -120,11 +125,11 @@ def _schema(schema: raw.Definition, prefix: str, wrap: bool) -> Document:
 
 def _extensions(operation: Operation) -> Document:
     group, version_, kind = operation.gvk
-    return {
-        "operationId": operation.id,
-        "x-kubernetes-action": operation.action,
-        "x-kubernetes-group-version-kind": {"group": group, "version": version_, "kind": kind},
-    }
+    made: Document = {"operationId": operation.id}
+    if operation.action:
+        made["x-kubernetes-action"] = operation.action
+        made["x-kubernetes-group-version-kind"] = {"group": group, "version": version_, "kind": kind}
+    return made
 
 
 def _parameter_v3(parameter: Parameter) -> Document:
@@ -139,29 +144,34 @@ def _parameter_v2(parameter: Parameter) -> Document:
 
 
 def _operation_v3(operation: Operation) -> Document:
-    answer = {"schema": {"$ref": f"#/components/schemas/{operation.answer}"}}
+    answer = {"schema": _answer(operation, "#/components/schemas/")}
     made = _extensions(operation)
     if operation.parameters:
         made["parameters"] = [_parameter_v3(p) for p in operation.parameters]
     if operation.body:
         body = {"schema": {"$ref": f"#/components/schemas/{operation.body}"}}
-        made["requestBody"] = {"content": dict.fromkeys(operation.consumes, body)}
-    made["responses"] = {code: {"description": text, "content": {JSON: answer}} for code, text in _codes(operation)}
+        made["requestBody"] = {"content": dict.fromkeys(operation.consumes, body), "required": True}
+    content = dict.fromkeys(operation.produces, answer)
+    made["responses"] = {code: {"description": text, "content": content} for code, text in _codes(operation)}
     made["responses"]["401"] = {"description": "Unauthorized"}
     return made
 
 
 def _operation_v2(operation: Operation) -> Document:
-    made = _extensions(operation) | {"consumes": list(operation.consumes), "produces": [JSON]}
+    made = _extensions(operation) | {"consumes": list(operation.consumes), "produces": list(operation.produces)}
     parameters = [_parameter_v2(p) for p in operation.parameters]
     if operation.body:
         schema = {"$ref": f"#/definitions/{operation.body}"}
         parameters.append({"name": "body", "in": "body", "required": True, "schema": schema})
-    answer = {"$ref": f"#/definitions/{operation.answer}"}
+    answer = _answer(operation, "#/definitions/")
     made["parameters"] = parameters
     made["responses"] = {code: {"description": text, "schema": answer} for code, text in _codes(operation)}
     made["responses"]["401"] = {"description": "Unauthorized"}
     return made
+
+
+def _answer(operation: Operation, prefix: str) -> Document:
+    return {"$ref": prefix + operation.answer} if operation.answer else {"type": "string"}
 
 
 def _codes(operation: Operation) -> list[tuple[str, str]]:

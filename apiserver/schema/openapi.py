@@ -16,6 +16,7 @@ from urllib.parse import parse_qs
 import orjson
 
 from apiserver.schema import documents, openapi_proto
+from apiserver.schema.connections import Specs, discovery_paths
 from apiserver.types import Resource
 from common.api.status import MethodNotAllowed, NotAcceptable, NotFound, StatusError
 
@@ -40,6 +41,8 @@ class OpenAPI:
     """An ASGI application. Authentication and authorisation are the caller's business."""
 
     resources: Iterable[Resource]
+    specs: Specs = field(default_factory=dict)
+    """The subresources with a handler of their own."""
     _zipped: dict[str, bytes] = field(default_factory=dict)
     _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
@@ -60,23 +63,31 @@ class OpenAPI:
         """The document at a path. Raises NotFound and NotAcceptable."""
         name = path.partition("/openapi/")[2].strip("/")
         groups = documents.groups(self.resources)
-        rows = groups.get(name.removeprefix("v3/")) if name.startswith("v3/") else None
-        if name not in ("v2", "v3") and rows is None:
+        about = discovery_paths(self.resources)
+        part = name.removeprefix("v3/")
+        if name not in ("v2", "v3") and (name == part or part not in about):
             raise NotFound("the server could not find the requested resource", {})
         protobuf = name == "v2" and _takes(accept, _PROTO)
         if not protobuf and not _takes(accept, _JSON):
             raise NotAcceptable("only the following media types are accepted: application/json", {})
         if name == "v3":
-            index = {"paths": {path: {"serverRelativeURL": _url(path, r)} for path, r in groups.items()}}
-            return Answer(orjson.dumps(index), documents.digest(list(self.resources)), False)
-        served = list(self.resources) if rows is None else rows
-        etag = documents.digest(served)
+            index = {"paths": {path: {"serverRelativeURL": self._url(path, groups.get(path, []))} for path in about}}
+            return Answer(orjson.dumps(index), documents.digest(list(self.resources), self.specs), False)
+        if name == "v2":
+            served, more = list(self.resources), [path for paths in about.values() for path in paths]
+        else:
+            served, more = groups.get(part, []), about[part]
+        etag = documents.digest(served, self.specs)
+        make = documents.v2 if name == "v2" else documents.v3
         if protobuf:
-            body = await self._document("v2.pb", lambda: openapi_proto.encode(documents.v2(served)))
+            body = await self._document("v2.pb", lambda: openapi_proto.encode(make(served, self.specs, more)))
             return Answer(body, f"{etag}-PB", True, media_type=_PROTO[1])
-        make = documents.v2 if rows is None else documents.v3
         asked = parse_qs(query).get("hash", [""])[0]
-        return Answer(await self._document(name, lambda: orjson.dumps(make(served))), etag, True, asked == etag)
+        body = await self._document(name, lambda: orjson.dumps(make(served, self.specs, more)))
+        return Answer(body, etag, True, asked == etag)
+
+    def _url(self, path: str, rows: list[Resource]) -> str:
+        return f"/openapi/v3/{path}?hash={documents.digest(rows, self.specs)}"
 
     async def _document(self, name: str, make: Callable[[], bytes]) -> bytes:
         """Made once, in a thread, one at a time: making one takes some tens of milliseconds and megabytes."""
@@ -84,10 +95,6 @@ class OpenAPI:
             if name not in self._zipped:
                 self._zipped[name] = await asyncio.to_thread(lambda: gzip.compress(make(), compresslevel=6, mtime=0))
             return self._zipped[name]
-
-
-def _url(path: str, rows: list[Resource]) -> str:
-    return f"/openapi/v3/{path}?hash={documents.digest(rows)}"
 
 
 def _takes(accept: str, offered: Collection[str]) -> bool:

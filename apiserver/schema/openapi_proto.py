@@ -13,7 +13,7 @@ import orjson
 
 Json = Mapping[str, Any]
 
-_METHODS = {"get": 2, "put": 3, "post": 4, "delete": 5, "patch": 8}
+_METHODS = {"get": 2, "put": 3, "post": 4, "delete": 5, "options": 6, "head": 7, "patch": 8}
 _LENGTH_DELIMITED = 2
 
 

@@ -11,16 +11,18 @@ from dataclasses import dataclass
 
 from apiserver.types import Resource
 
-JSON = "application/json"
+JSON, YAML = "application/json", "application/yaml"
 PATCH_TYPES = (
     "application/json-patch+json",
     "application/merge-patch+json",
     "application/strategic-merge-patch+json",
 )
-_META = "io.k8s.apimachinery.pkg.apis.meta.v1."
-_LIST = ("allowWatchBookmarks", "continue", "fieldSelector", "labelSelector", "limit", "resourceVersion",
+ANYTHING = ("*/*",)
+"""Of bodies: the server says itself which it cannot read."""
+META = "io.k8s.apimachinery.pkg.apis.meta.v1."
+LIST_PARAMETERS = ("allowWatchBookmarks", "continue", "fieldSelector", "labelSelector", "limit", "resourceVersion",
          "resourceVersionMatch", "sendInitialEvents", "timeoutSeconds", "watch")  # fmt: skip
-_WRITE = ("dryRun", "fieldManager", "fieldValidation")
+WRITE_PARAMETERS = ("dryRun", "fieldManager", "fieldValidation")
 _DELETE = ("dryRun", "gracePeriodSeconds", "orphanDependents", "propagationPolicy")
 _TYPES = {
     "allowWatchBookmarks": "boolean",
@@ -31,6 +33,9 @@ _TYPES = {
     "limit": "integer",
     "timeoutSeconds": "integer",
     "gracePeriodSeconds": "integer",
+    **dict.fromkeys(("follow", "insecureSkipTLSVerifyBackend", "previous", "timestamps"), "boolean"),
+    **dict.fromkeys(("stderr", "stdin", "stdout", "tty"), "boolean"),
+    **dict.fromkeys(("limitBytes", "ports", "sinceSeconds", "tailLines"), "integer"),
 }
 
 
@@ -55,8 +60,10 @@ class Operation:
     body: str
     """The definition of the request's body, none when empty."""
     answer: str
-    consumes: tuple[str, ...] = (JSON,)
+    """The definition of what is answered, plain text when empty."""
+    consumes: tuple[str, ...] = ANYTHING
     created: bool = False
+    produces: tuple[str, ...] = (JSON, YAML)
 
 
 @dataclass(frozen=True)
@@ -70,14 +77,14 @@ class Verb:
 
 
 _COLLECTION = {
-    "list": Verb("get", "list", "list", _LIST),
-    "create": Verb("post", "post", "create", _WRITE),
-    "deletecollection": Verb("delete", "deletecollection", "deleteCollection", (*_LIST[1:], *_DELETE)),
+    "list": Verb("get", "list", "list", LIST_PARAMETERS),
+    "create": Verb("post", "post", "create", WRITE_PARAMETERS),
+    "deletecollection": Verb("delete", "deletecollection", "deleteCollection", (*LIST_PARAMETERS[1:], *_DELETE)),
 }
 _ITEM = {
     "get": Verb("get", "get", "read"),
-    "update": Verb("put", "put", "replace", _WRITE),
-    "patch": Verb("patch", "patch", "patch", (*_WRITE, "force")),
+    "update": Verb("put", "put", "replace", WRITE_PARAMETERS),
+    "patch": Verb("patch", "patch", "patch", (*WRITE_PARAMETERS, "force")),
     "delete": Verb("delete", "delete", "delete", _DELETE),
 }
 _SUBRESOURCE = {name: _ITEM[name] for name in ("get", "update", "patch")}
@@ -85,6 +92,12 @@ _SUBRESOURCE = {name: _ITEM[name] for name in ("get", "update", "patch")}
 
 def base_path(resource: Resource) -> str:
     return f"/apis/{resource.group}/{resource.version}" if resource.group else f"/api/{resource.version}"
+
+
+def group_name(resource: Resource) -> str:
+    """As operations are named after it: CoreV1, RbacAuthorizationV1."""
+    group = "".join(part.capitalize() for part in resource.group.removesuffix(".k8s.io").split(".")) or "Core"
+    return group + resource.version.capitalize()
 
 
 def paths(resource: Resource, definition: str) -> Iterator[tuple[str, tuple[Parameter, ...], list[Operation]]]:
@@ -117,8 +130,7 @@ def _operations(
     scale = suffix == "Scale"
     gvk = ("autoscaling", "v1", "Scale") if scale else (resource.group, resource.version, resource.kind)
     scope = "Namespaced" if resource.namespaced and suffix != "ForAllNamespaces" else ""
-    group = "".join(part.capitalize() for part in resource.group.removesuffix(".k8s.io").split(".")) or "Core"
-    name = f"{group}{resource.version.capitalize()}{scope}{resource.kind}{suffix}"
+    name = f"{group_name(resource)}{scope}{resource.kind}{suffix}"
     for verb, shape in verbs.items():
         if verb not in served:
             continue
@@ -132,15 +144,16 @@ def _operations(
             gvk,
             tuple(map(Parameter, shape.parameters)),
             _body(verb, definition),
-            listed if verb == "list" else f"{_META}Status" if answers_status else definition,
-            PATCH_TYPES if verb == "patch" else (JSON,),
+            listed if verb == "list" else f"{META}Status" if answers_status else definition,
+            PATCH_TYPES if verb == "patch" else ANYTHING,
             created=verb in ("create", "update", "patch"),
+            produces=(JSON, YAML, f"{JSON};stream=watch") if verb == "list" else (JSON, YAML),
         )
 
 
 def _body(verb: str, definition: str) -> str:
     if verb in ("delete", "deletecollection"):
-        return f"{_META}DeleteOptions"
+        return f"{META}DeleteOptions"
     if verb == "patch":
-        return f"{_META}Patch"
+        return f"{META}Patch"
     return definition if verb in ("create", "update") else ""

@@ -11,6 +11,7 @@ import pytest
 from apiserver.resources.table import RESOURCES
 from apiserver.schema import openapi_proto
 from apiserver.schema.openapi import OpenAPI
+from apiserver.subresources import HANDLERS
 from common.api.status import NotAcceptable, NotFound
 
 PROTOBUF = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf"
@@ -105,3 +106,37 @@ async def test_answers_are_compressed_and_cached_for_those_who_can() -> None:
     assert gzip.decompress(zipped) == plain
     status, _, body = await ask(if_none_match=headers[b"etag"].decode())
     assert (status, body) == (304, b"")
+
+
+async def test_what_has_a_handler_of_its_own_is_in_the_document() -> None:
+    made = await document("/openapi/v3/api/v1", OpenAPI(RESOURCES, HANDLERS))
+    pod = "/api/v1/namespaces/{namespace}/pods/{name}"
+    log = made["paths"][f"{pod}/log"]
+    assert log["get"]["responses"]["200"]["content"] == {"text/plain": {"schema": {"type": "string"}}}
+    assert {"name": "tailLines", "in": "query", "schema": {"type": "integer", "uniqueItems": True}} in log["parameters"]
+    eviction = made["paths"][f"{pod}/eviction"]["post"]
+    assert eviction["x-kubernetes-group-version-kind"] == {"group": "policy", "version": "v1", "kind": "Eviction"}
+    assert eviction["requestBody"]["content"]["*/*"]["schema"]["$ref"].endswith("policy.v1.Eviction")
+    assert made["paths"][f"{pod}/exec"]["post"]["x-kubernetes-action"] == "connect"
+    assert made["paths"][f"{pod}/proxy/{{path}}"]["delete"]["operationId"] == (
+        "connectCoreV1DeleteNamespacedPodProxyWithPath"
+    )
+    assert made["paths"]["/api/v1/namespaces/{name}/finalize"].keys() == {"parameters", "put"}
+    assert made["paths"]["/api/v1/watch/nodes/{name}"]["get"]["x-kubernetes-action"] == "watch"
+    token = made["paths"]["/api/v1/namespaces/{namespace}/serviceaccounts/{name}/token"]["post"]
+    assert token["x-kubernetes-group-version-kind"]["kind"] == "TokenRequest"
+
+
+async def test_every_operation_has_a_name_of_its_own() -> None:
+    made = await document("/openapi/v2", OpenAPI(RESOURCES, HANDLERS))
+    names = [o["operationId"] for item in made["paths"].values() for m, o in item.items() if m != "parameters"]
+    assert len(names) == len(set(names))
+    assert {"listCoreV1PodForAllNamespaces", "getAPIVersions", "getAppsAPIGroup", "getAppsV1APIResources"} <= set(names)
+
+
+async def test_discovery_has_its_own_documents() -> None:
+    index = await document("/openapi/v3")
+    assert {"api", "apis", "apis/apps", "version"} <= index["paths"].keys()
+    group = await document("/openapi/v3/apis/apps")
+    assert list(group["paths"]) == ["/apis/apps/"]
+    assert any(name.endswith("meta.v1.APIGroup") for name in group["components"]["schemas"])
