@@ -17,7 +17,7 @@ from typing import Protocol
 
 from apiserver.allocation.spec import node_ports_of
 from apiserver.authz.policy.rules import RBAC
-from apiserver.bootstrap import authentication_trust, kubernetes_service, objects
+from apiserver.bootstrap import authentication_trust, flow_control, kubernetes_service, objects
 from apiserver.bootstrap.kubernetes_service import ServiceSettings
 from apiserver.bootstrap.members import Members
 from apiserver.types import Object, ObjectStore, Registry
@@ -50,6 +50,10 @@ class Bootstrap:
         await self.lasting()
         for wanted in objects.priority_classes():
             await self._ensure("scheduling.k8s.io", "priorityclasses", wanted)
+        for wanted in flow_control.priority_levels():
+            await self._ensure(flow_control.GROUP, "prioritylevelconfigurations", wanted)
+        for wanted in flow_control.flow_schemas(to_rfc3339(now())):
+            await self._ensure(flow_control.GROUP, "flowschemas", wanted)
         for plural, make in (
             ("clusterroles", objects.cluster_roles),
             ("clusterrolebindings", objects.cluster_role_bindings),

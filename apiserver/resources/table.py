@@ -11,6 +11,7 @@ from apiserver.resources import (
     batch,
     core,
     extension,
+    flow_control,
     networking,
     policy,
     rbac,
@@ -31,5 +32,6 @@ RESOURCES: tuple[Resource, ...] = (
     *storage.RESOURCES,
     *small.RESOURCES,
     *extension.RESOURCES,
+    *flow_control.RESOURCES,
     *reviews.RESOURCES,
 )

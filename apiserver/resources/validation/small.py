@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from apiserver.resources.checks import IMMUTABLE, NOT_NEGATIVE, Errors, labels, quantity, texts
+from apiserver.resources.pods.placement import check_tolerations
 from apiserver.types import Object
 from common.api.names import is_dns1123_label
 from common.api.quantity import canonical
@@ -76,6 +77,7 @@ def check_runtime_class(obj: Object) -> Errors:
 
 def _tolerations(tolerations: list[Spec], path: str) -> Errors:
     errors: Errors = []
+    check_tolerations(errors, tolerations, f"{path}.tolerations")
     seen: set[tuple[str, ...]] = set()
     for i, toleration in enumerate(tolerations):
         key = tuple(toleration.get(field) or "" for field in ("key", "operator", "value", "effect"))
