@@ -20,6 +20,7 @@ from apiserver.authz.policy.rules import RBAC
 from apiserver.bootstrap import authentication_trust, flow_control, kubernetes_service, objects
 from apiserver.bootstrap.kubernetes_service import ServiceSettings
 from apiserver.bootstrap.members import Members
+from apiserver.resources.flow_control import GROUP as FLOW_CONTROL
 from apiserver.types import Object, ObjectStore, Registry
 from common.api.status import AlreadyExists, NotFound
 from common.api.time import now, to_rfc3339
@@ -51,9 +52,9 @@ class Bootstrap:
         for wanted in objects.priority_classes():
             await self._ensure("scheduling.k8s.io", "priorityclasses", wanted)
         for wanted in flow_control.priority_levels():
-            await self._ensure(flow_control.GROUP, "prioritylevelconfigurations", wanted)
+            await self._ensure(FLOW_CONTROL, "prioritylevelconfigurations", wanted)
         for wanted in flow_control.flow_schemas(to_rfc3339(now())):
-            await self._ensure(flow_control.GROUP, "flowschemas", wanted)
+            await self._ensure(FLOW_CONTROL, "flowschemas", wanted)
         for plural, make in (
             ("clusterroles", objects.cluster_roles),
             ("clusterrolebindings", objects.cluster_role_bindings),

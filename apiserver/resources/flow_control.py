@@ -34,7 +34,9 @@ def default_priority_level(obj: Object) -> None:
     limited.setdefault("nominalConcurrencyShares", 30)
     limited.setdefault("lendablePercent", 0)
     queuing = (limited.get("limitResponse") or {}).get("queuing")
-    for name, value in _QUEUING.items() if queuing is not None else ():
+    if queuing is None:
+        return
+    for name, value in _QUEUING.items():
         if not queuing.get(name):
             queuing[name] = value
 
