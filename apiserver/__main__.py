@@ -49,7 +49,7 @@ async def serve_api(process: Process, settings: Settings) -> None:
     authenticator = authn.build(settings, stores)
     authorizer = authz.build(stores)
     chain = admission.build_chain(stores, settings, authorizer)
-    api = Api(stores, chain, decode, conform, apply_patch)
+    api = Api(stores, chain, decode, conform, apply_patch, authorizer)
     context = subresources.build_context(settings, api, authenticator=authenticator, authorizer=authorizer)
     cluster = bootstrap.Bootstrap(stores, settings, bootstrap.Members(etcd))
     roles, synced = Gate("bootstrap of roles"), Gate("the first list of etcd")

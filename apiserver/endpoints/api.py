@@ -10,7 +10,7 @@ from apiserver.endpoints.conversion import conversion_of
 from apiserver.endpoints.options import Validation
 from apiserver.storage.registry import Stores
 from apiserver.storage.store import Store
-from apiserver.types import AdmissionRequest, Object, Resource
+from apiserver.types import AdmissionRequest, Authorizer, Object, Resource
 from common.api.status import BadRequest
 
 
@@ -41,6 +41,8 @@ class Api:
     decode: Decode
     conform: Conform
     apply_patch: ApplyPatch
+    authorizer: Authorizer | None = None
+    """For what a verb does beyond what it was authorised for: an apply that creates."""
 
     def store(self, resource: Resource) -> Store:
         return self.stores.store(resource.group, resource.plural)

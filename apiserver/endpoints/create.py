@@ -7,6 +7,7 @@ from apiserver.endpoints.api import Api, to_served
 from apiserver.endpoints.options import WriteOptions, write_options
 from apiserver.endpoints.request import Answer, Request, Target
 from apiserver.endpoints.views import view_for
+from apiserver.managedfields.tracking import Write, track_create
 from apiserver.storage.store import Stale
 from apiserver.types import AdmissionRequest, Object, Resource, User
 from common.api.status import AlreadyExists, BadRequest, StatusError, already_exists, invalid
@@ -68,14 +69,21 @@ async def create_object(
     user: User,
     options: WriteOptions,
     warnings: list[str],
+    *,
+    tracked: bool = True,
 ) -> Object:
-    """The stored object. ``obj`` is changed in place."""
+    """The stored object. ``obj`` is changed in place. ``tracked`` unless it says already who owns what in it."""
     store = api.store(resource)
     kind = store.resource
     metadata.check_namespace(obj, kind, namespace)
     metadata.fill_for_create(obj, kind)
     strategy = kind.strategy
     strategy.default(obj)
+    if tracked:
+        # Before admission: what that puts in is owned by nobody.
+        wrong = track_create(Write(resource, options.manager, obj["metadata"]["creationTimestamp"]), obj)
+        if wrong:
+            raise invalid(kind.kind, obj["metadata"].get("name") or "", kind.group, wrong)
     review = AdmissionRequest(
         "CREATE",
         kind,

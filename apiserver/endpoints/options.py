@@ -11,10 +11,11 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, cast
 
 from apiserver.endpoints.request import Request
+from apiserver.managedfields.entries import check_manager, manager_of_agent
 from apiserver.schema import decode, sent_kind
 from apiserver.types import Object, Resource
 from common.api.selectors import EVERYTHING, Selector, parse_field_selector, parse_label_selector
-from common.api.status import BadRequest, FieldError, field_forbidden, invalid, invalid_value, not_supported
+from common.api.status import BadRequest, FieldError, field_forbidden, invalid, invalid_value, not_supported, required
 
 Validation = Literal["Ignore", "Warn", "Strict"]
 VALIDATIONS = ("Ignore", "Warn", "Strict")
@@ -33,6 +34,10 @@ class WriteOptions:
     dry_run: bool = False
     field_manager: str = ""
     validation: Validation = "Warn"
+    manager: str = ""
+    """Who owns what is written: ``field_manager``, or else what the client calls itself."""
+    force: bool = False
+    """Of an apply: takes fields that others own."""
 
     def for_admission(self) -> Mapping[str, Any]:
         options: dict[str, Any] = {"kind": self.kind, "apiVersion": "meta.k8s.io/v1"}
@@ -40,26 +45,31 @@ class WriteOptions:
             options["dryRun"] = ["All"]
         if self.field_manager:
             options["fieldManager"] = self.field_manager
+        if self.force:
+            options["force"] = True
         return options
 
 
-def write_options(request: Request, kind: str) -> WriteOptions:
+def write_options(request: Request, kind: str, *, apply: bool = False) -> WriteOptions:
     """Raises Invalid with upstream's words."""
-    if not request.query:
-        return WriteOptions(kind)
+    agent = manager_of_agent(request.header(b"user-agent"))
+    if not request.query and not apply:
+        return WriteOptions(kind, manager=agent)
     errors: list[FieldError] = []
-    dry_run = _dry_run(request.query.get("dryRun", []), errors)
     manager = request.param("fieldManager")
-    if len(manager) > 128:
-        errors.append(FieldError("FieldValueTooLong", "fieldManager", "may not be more than 128 bytes"))
-    elif not manager.isprintable():
-        errors.append(invalid_value("fieldManager", manager, "should only contain printable characters"))
+    if apply and not manager:
+        errors.append(required("fieldManager", "is required for apply patch"))
+    elif not apply and kind == "PatchOptions" and "force" in request.query:
+        errors.append(field_forbidden("force", "may not be specified for non-apply patch"))
+    errors += check_manager(manager)
+    dry_run = _dry_run(request.query.get("dryRun", []), errors)
     validation = request.param("fieldValidation") or "Warn"
     if validation not in VALIDATIONS:
         errors.append(not_supported("fieldValidation", validation, ("", *VALIDATIONS)))
     if errors:
         raise invalid(kind, "", "meta.k8s.io", errors)
-    return WriteOptions(kind, dry_run, manager, cast(Validation, validation))
+    force = apply and request.flag("force")
+    return WriteOptions(kind, dry_run, manager, cast(Validation, validation), manager or agent, force)
 
 
 def _dry_run(values: list[str], errors: list[FieldError]) -> bool:

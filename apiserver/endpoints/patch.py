@@ -1,8 +1,9 @@
-"""PATCH: JSON patch, merge patch and strategic merge patch, on the object as it is when the patch is written."""
+"""PATCH, on the object as it is when the patch is written: JSON patch, merge patch, strategic merge patch and apply."""
 
 from __future__ import annotations
 
 from apiserver.endpoints.api import Api, to_served, to_stored
+from apiserver.endpoints.apply import APPLY_PATCH, apply
 from apiserver.endpoints.options import write_options
 from apiserver.endpoints.request import Answer, Request, Target
 from apiserver.endpoints.update import change_object
@@ -15,14 +16,17 @@ PATCH_TYPES = (
     "application/json-patch+json",
     "application/merge-patch+json",
     "application/strategic-merge-patch+json",
+    APPLY_PATCH,
 )
 
 
 async def patch(api: Api, request: Request, target: Target) -> Answer:
     resource = target.resource
+    content_type = patch_type(request.header(b"content-type"))
+    if content_type == APPLY_PATCH:
+        return await apply(api, request, target)
     options = write_options(request, "PatchOptions")
     view = view_for(request, resource)
-    content_type = patch_type(request.header(b"content-type"))
     body = await request.body()
 
     def produce(entry: Entry, warnings: list[str]) -> Object:

@@ -5,18 +5,27 @@ https://kubernetes.io/docs/reference/kubernetes-api/workload-resources/ (autosca
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
+import orjson
+
 from apiserver.endpoints.api import Api
-from apiserver.endpoints.options import write_options
+from apiserver.endpoints.apply import APPLY_PATCH, read_config
+from apiserver.endpoints.options import WriteOptions, write_options
 from apiserver.endpoints.patch import patch_type
 from apiserver.endpoints.request import Answer, Request, Target, json_answer
 from apiserver.endpoints.update import change_object, check_revision
+from apiserver.managedfields.apply import Apply
+from apiserver.managedfields.apply import apply as merge_applied
+from apiserver.managedfields.scale import path_of, to_parent, to_scale
+from apiserver.managedfields.tracking import Write, track_update
 from apiserver.schema import sent_kind
 from apiserver.storage.cache import Entry
 from apiserver.types import Object, ScalePaths
 from common.api.selectors import label_selector_from, selector_of_map
 from common.api.status import BadRequest, StatusError, invalid, invalid_value
+from common.api.time import now, to_rfc3339
 
 SCALE = sent_kind("Scale", "autoscaling/v1")
 
@@ -75,27 +84,64 @@ async def update_scale(api: Api, request: Request, target: Target) -> Answer:
     name = sent["metadata"].get("name") or target.name
     if name != target.name:
         raise BadRequest(f"the name of the object ({name}) does not match the name on the URL ({target.name})")
+    pristine = orjson.dumps(sent)
 
-    def produce(entry: Entry, warnings: list[str]) -> Object:
-        return with_scale(entry.parse(), sent, target)
+    def change(scale: Object) -> Object:
+        changed: Object = orjson.loads(pristine)
+        return _tracked(options, scale, changed)
 
-    stored = await change_object(api, target, request.user, options, produce, request.warnings)
-    return json_answer(scale_of(stored, _paths(target)))
+    return await _write(api, request, target, options, change)
 
 
 async def patch_scale(api: Api, request: Request, target: Target) -> Answer:
-    options = write_options(request, "PatchOptions")
     content_type = patch_type(request.header(b"content-type"))
+    is_apply = content_type == APPLY_PATCH
+    options = write_options(request, "PatchOptions", apply=is_apply)
     body = await request.body()
+    config = read_config(body, options, request.warnings) if is_apply else {}
+
+    def change(scale: Object) -> Object:
+        if is_apply:
+            patched = merge_applied(Apply(_write_of(options), config, options.force), scale)
+        else:
+            patched = api.apply_patch(content_type, scale, body, SCALE)
+        conform: Object = api.conform(patched, SCALE, options.validation, body.decode(errors="replace")).object
+        return conform if is_apply else _tracked(options, scale, conform)
+
+    return await _write(api, request, target, options, change)
+
+
+async def _write(
+    api: Api, request: Request, target: Target, options: WriteOptions, change: Callable[[Object], Object]
+) -> Answer:
+    """Writes what ``change`` makes of the object's Scale, and puts who owns the replicas into the object's entries."""
+    resource, paths = target.resource, _paths(target)
+    path = path_of(paths)
 
     def produce(entry: Entry, warnings: list[str]) -> Object:
         current = entry.parse()
-        scale = api.apply_patch(content_type, scale_of(current, _paths(target)), body, SCALE)
-        decoded = api.conform(scale, SCALE, options.validation, body.decode(errors="replace"))
-        return with_scale(current, decoded.object, target)
+        entries = current["metadata"].get("managedFields") or []
+        scale = scale_of(current, paths)
+        if owners := to_scale(entries, path):
+            scale["metadata"]["managedFields"] = owners
+        changed = change(scale)
+        obj = with_scale(current, changed, target)
+        if entries:
+            owners = changed["metadata"].get("managedFields") or []
+            obj["metadata"]["managedFields"] = to_parent(resource, entries, owners, path)
+        return obj
 
-    stored = await change_object(api, target, request.user, options, produce, request.warnings)
-    return json_answer(scale_of(stored, _paths(target)))
+    stored = await change_object(api, target, request.user, options, produce, request.warnings, tracked=False)
+    return json_answer(scale_of(stored, paths))
+
+
+def _write_of(options: WriteOptions) -> Write:
+    return Write(SCALE, options.manager, to_rfc3339(now()), "scale")
+
+
+def _tracked(options: WriteOptions, scale: Object, changed: Object) -> Object:
+    track_update(_write_of(options), scale, changed)
+    return changed
 
 
 def with_scale(obj: Object, scale: Object, target: Target) -> Object:

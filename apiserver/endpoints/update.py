@@ -15,9 +15,11 @@ from apiserver.endpoints.api import Api, to_served
 from apiserver.endpoints.options import WriteOptions, write_options
 from apiserver.endpoints.request import Answer, Request, Target
 from apiserver.endpoints.views import view_for
+from apiserver.managedfields.tracking import Write, track_update
 from apiserver.storage.cache import Entry
 from apiserver.types import AdmissionRequest, Guard, Object, Resource, User
 from common.api.status import BadRequest, GoSyntax, conflict, invalid, invalid_value
+from common.api.time import now, to_rfc3339
 
 CONDITIONAL_ONLY = frozenset(
     {
@@ -68,7 +70,8 @@ def check_identity(obj: Object, target: Target) -> None:
     name = obj["metadata"].get("name") or ""
     if name != target.name:
         if not name:
-            raise BadRequest(f"the name of the object ({name} based on URL) was undeterminable: name must be provided")
+            text = f"the name of the object ({target.name} based on URL) was undeterminable: name must be provided"
+            raise BadRequest(text)
         raise BadRequest(f"the name of the object ({name}) does not match the name on the URL ({target.name})")
     metadata.check_namespace(obj, target.resource, target.namespace)
 
@@ -80,33 +83,63 @@ async def change_object(
     options: WriteOptions,
     produce: Produce,
     warnings: list[str],
+    *,
+    tracked: bool = True,
 ) -> Object:
-    """Writes what ``produce`` makes of the present object, after all checks. The stored object."""
+    """Writes what ``produce`` makes of the present object, after all checks. The stored object.
+
+    Who owns what is tracked, unless ``produce`` has done so.
+    """
     store = api.store(target.resource)
     kind = store.resource
     guards: list[Guard] = []
+    write = Write(target.resource, options.manager, to_rfc3339(now()), target.subresource) if tracked else None
 
-    async def change(entry: Entry) -> Object:
+    async def change(entry: Entry) -> Object | None:
         old = entry.parse()
         noted: list[str] = []
         obj = produce(entry, noted)
-        check_revision(obj, old, kind)
-        guards[:] = await _prepare(api, kind, target, user, options, obj, old, noted)
+        check_revision(obj, old, kind, patch=options.kind == "PatchOptions")
+        guards[:] = await _prepare(api, kind, target, user, options, obj, old, noted, write)
         warnings[:] = [*said, *noted]
-        return obj
+        return None if is_same_but_for_times(obj, old) else obj
 
     said = list(warnings)
     return await store.update_entry(target.namespace, target.name, change, dry_run=options.dry_run, guards=guards)
 
 
-def check_revision(obj: Object, old: Object, resource: Resource) -> None:
-    """Raises Conflict when the client's object is of another time, or another object."""
+def is_same_but_for_times(obj: Object, old: Object) -> bool:
+    """Whether a write changes nothing but when managers wrote: then it is none.
+
+    The tracker cannot know that defaults, admission and the strategy make of a change what was there before
+    (upstream: IgnoreManagedFieldsTimestampsTransformer).
+    """
+    metadata, before = obj["metadata"], old["metadata"]
+    entries, old_entries = metadata.get("managedFields") or (), before.get("managedFields") or ()
+    if len(entries) != len(old_entries):
+        return False
+    ignored = ("managedFields", "resourceVersion")
+    if {k: v for k, v in metadata.items() if k not in ignored} != {k: v for k, v in before.items() if k not in ignored}:
+        return False
+    if {k: v for k, v in obj.items() if k != "metadata"} != {k: v for k, v in old.items() if k != "metadata"}:
+        return False
+    return all({**e, "time": ""} == {**o, "time": ""} for e, o in zip(entries, old_entries, strict=True))
+
+
+def check_revision(obj: Object, old: Object, resource: Resource, *, patch: bool = False) -> None:
+    """Raises Conflict when the client's object is of another time, or another object.
+
+    A patch that sets another uid tries to change it, which is Invalid.
+    """
     metadata, before = obj["metadata"], old["metadata"]
     revision = metadata.get("resourceVersion")
     if revision and revision != before["resourceVersion"]:
         raise conflict(resource.plural, before["name"], resource.group)
     uid = metadata.get("uid")
     if uid and uid != before.get("uid"):
+        if patch:
+            error = invalid_value("metadata.uid", uid, "field is immutable")
+            raise invalid(resource.kind, before["name"], resource.group, [error, error])
         raise conflict(
             resource.plural,
             before["name"],
@@ -124,11 +157,16 @@ async def _prepare(
     obj: Object,
     old: Object,
     warnings: list[str],
+    write: Write | None,
 ) -> list[Guard]:
     metadata.carry_over(obj, old, kind, target.subresource)
     strategy, subresource = kind.strategy, target.subresource
     strategy.prepare_for_update(obj, old, subresource)
     strategy.default(obj)
+    if write is not None:
+        wrong = track_update(write, old, obj)
+        if wrong:
+            raise invalid(kind.kind, target.name, kind.group, wrong)
     review = AdmissionRequest(
         "UPDATE",
         kind,

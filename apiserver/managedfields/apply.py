@@ -84,6 +84,7 @@ def _apply(request: Apply, live: Object | None) -> Object:
             entries = decode(live["metadata"].get("managedFields") or [])
         except FieldsError as error:
             raise StatusError(f"failed to decode managed fields: {error}", code=500, reason="") from None
+        entries = _reconciled(write, live, entries)
         current = {**current, "metadata": {k: v for k, v in current["metadata"].items() if k != "managedFields"}}
         if not entries:
             fields = version.tracked(write.subresource).created(current)
@@ -105,6 +106,14 @@ def _apply(request: Apply, live: Object | None) -> Object:
     if entries:
         stored["metadata"]["managedFields"] = entries
     return stored
+
+
+def _reconciled(write: Write, live: Object, entries: list[Entry]) -> list[Entry]:
+    changes = Changes(write.resource, live, live)
+    found = ((entry, changes.reconciled(entry)) for entry in entries)
+    return [
+        entry if fields is entry["fieldsV1"] else {**entry, "fieldsV1": fields} for entry, fields in found if fields
+    ]
 
 
 def _check(version: versions.Version, config: Object) -> None:
@@ -133,8 +142,6 @@ def _merged(
     others: list[Entry] = []
     mine = (write.manager, APPLY, "", write.subresource)
     for entry in entries:
-        if versions.find(write.resource, entry["apiVersion"]) is None:
-            continue
         if identity(entry) == mine:
             last = entry
         else:

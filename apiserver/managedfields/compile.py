@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+from apiserver.managedfields.sets import LEAF
 from apiserver.managedfields.types import (
     ATOMIC,
     DEDUCED,
@@ -93,6 +94,33 @@ NESTED: dict[str, tuple[str, ...]] = {
 Beside them ``metadata``, ``spec`` and ``status`` always are."""
 _ALWAYS = ("metadata", "spec", "status")
 
+TIMES: dict[str, tuple[str, ...]] = {
+    "APIServiceCondition": ("lastTransitionTime",),
+    "CertificateSigningRequestCondition": ("lastUpdateTime", "lastTransitionTime"),
+    "Condition": ("lastTransitionTime",),
+    "CustomResourceDefinitionCondition": ("lastTransitionTime",),
+    "DaemonSetCondition": ("lastTransitionTime",),
+    "DeploymentCondition": ("lastUpdateTime", "lastTransitionTime"),
+    "Event": ("firstTimestamp", "lastTimestamp", "eventTime", "deprecatedFirstTimestamp", "deprecatedLastTimestamp"),
+    "EventSeries": ("lastObservedTime",),
+    "FlowSchemaCondition": ("lastTransitionTime",),
+    "HorizontalPodAutoscalerCondition": ("lastTransitionTime",),
+    "JobCondition": ("lastProbeTime", "lastTransitionTime"),
+    "NamespaceCondition": ("lastTransitionTime",),
+    "NodeCondition": ("lastHeartbeatTime", "lastTransitionTime"),
+    "ObjectMeta": ("creationTimestamp",),
+    "PersistentVolumeClaimCondition": ("lastProbeTime", "lastTransitionTime"),
+    "PodCondition": ("lastProbeTime", "lastTransitionTime"),
+    "PriorityLevelConfigurationCondition": ("lastTransitionTime",),
+    "ReplicaSetCondition": ("lastTransitionTime",),
+    "ReplicationControllerCondition": ("lastTransitionTime",),
+    "StatefulSetCondition": ("lastTransitionTime",),
+    "VolumeError": ("time",),
+}
+"""Times that the API's Go types write as null when they are not set, so that they are there."""
+WRITTEN_EMPTY = {("Event", "reportingComponent"), ("Event", "reportingInstance")}
+"""Strings that are always written, although the definitions do not call them required."""
+
 TYPE_META = ("apiVersion", "kind")
 SERVERS_OWN = (
     "name", "namespace", "creationTimestamp", "selfLink", "uid", "clusterName", "generation", "managedFields",
@@ -136,7 +164,7 @@ class Compiler:
         if isinstance(metadata := whole.fields.get("metadata"), Struct):
             stripped = metadata.variant(skipped=SERVERS_OWN)
             steps["metadata"] = Step("f:metadata", stripped, there=True)
-        return Kind(whole, Struct(whole.name, False, whole.fields, steps, frozenset(TYPE_META)))
+        return Kind(whole, Struct(whole.name, False, whole.fields, steps, frozenset(TYPE_META), whole.always))
 
     def named(self, name: str) -> Type:
         done = self._done.get(name)
@@ -152,19 +180,26 @@ class Compiler:
         required = frozenset(definition.get("required") or ())
         for field, schema in properties.items():
             struct.fields[field] = kind = self._schema(schema)
-            struct.steps[field] = self._step(short, field, kind, schema, required)
+            step = struct.steps[field] = self._step(short, field, kind, schema, required)
+            if (step.there and isinstance(kind, Struct)) or step.zero is None or step.zero == {}:
+                struct.always[step.element] = LEAF
         return struct
 
     def _step(self, owner: str, field: str, kind: Type, schema: raw.Definition, required: frozenset[str]) -> Step:
         walker, element = walker_of(kind), f"f:{field}"
-        nested = field in _ALWAYS or field in NESTED.get(owner, ())
+        nested = isinstance(kind, Struct) and (field in _ALWAYS or field in NESTED.get(owner, ()))
+        omitted = isinstance(kind, ListOf | MapOf) and field not in required
         if walker is not None:
-            there = nested if not isinstance(kind, ListOf) else field in required
-            return Step(element, walker, there=there)
-        if isinstance(kind, Struct) and nested:
+            there = nested or (isinstance(kind, ListOf) and field in required)
+            return Step(element, walker, there=there, omitted=omitted)
+        if nested:
             return Step(element, None, zero={})
+        if field in TIMES.get(owner, ()):
+            return Step(element, None, zero=None)
+        if (owner, field) in WRITTEN_EMPTY:
+            return Step(element, None, zero="")
         if field not in required:
-            return Step(element, None)
+            return Step(element, None, omitted=omitted)
         return Step(element, None, zero=[] if isinstance(kind, ListOf) else _ZEROS.get(schema.get("type", ""), NOTHING))
 
     def _schema(self, schema: raw.Definition) -> Type:

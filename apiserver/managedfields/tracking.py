@@ -23,7 +23,8 @@ from apiserver.managedfields.entries import (
     put_in_order,
     with_fields,
 )
-from apiserver.managedfields.sets import Fields, FieldsError, difference, union
+from apiserver.managedfields.reconcile import reconcile
+from apiserver.managedfields.sets import LEAF, Fields, FieldsError, difference, union
 from apiserver.managedfields.types import Change
 from apiserver.types import Object, Resource
 from common.api.status import FieldError
@@ -108,14 +109,14 @@ def updated(write: Write, live: Object, obj: Object, entries: list[Entry]) -> li
         if change is None:  # a version that is not served any more: nobody can say what its fields are
             touched = True
             continue
-        fields = fields_of(entry)
+        fields = changes.reconciled(entry)
         if entry["operation"] == UPDATE and _identity(entry) == mine:
             own, left = entry, _without(fields, change[1])
             if changed:
                 left = union(left, changed)
         else:
             left = _without(_without(fields, change[0]), change[1])
-        if left is fields and (entry is not own or not changed):
+        if left is entry.get("fieldsV1") and (entry is not own or not changed):
             out.append(entry)
             continue
         touched = True
@@ -150,6 +151,11 @@ class Changes:
             own = versions.version_of(resource)
             self._known[own.name] = own.tracked(subresource).compare(live, obj)
             self._live, self._obj = own.stored(live), own.stored(obj)
+
+    def reconciled(self, entry: Entry) -> Fields:
+        """An entry's fields by the present schema; none of a version that is not served."""
+        version = versions.find(self._resource, entry["apiVersion"])
+        return LEAF if version is None else reconcile(version.kind.whole, fields_of(entry), version.served(self._live))
 
     def of(self, api_version: str) -> Change | None:
         """(changed or added, removed); None for a version that is not served."""

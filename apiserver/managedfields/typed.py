@@ -14,17 +14,17 @@ from apiserver.managedfields.types import ATOMIC, DEDUCED, NOTHING, Anything, Li
 
 def field_set(kind: Type, value: Any) -> Fields:
     """The fields that an object mentions."""
-    return _below(kind, value) or LEAF
+    return members_below(kind, value) or LEAF
 
 
-def _below(kind: Type, value: Any) -> Fields | None:
+def members_below(kind: Type, value: Any) -> Fields | None:
     """The members in a value; LEAF for one that is owned as a whole, None for a container without members."""
     match kind:
         case Struct(atomic=False) | MapOf(atomic=False) | Anything(deduced=True) if isinstance(value, dict):
             out: Fields = {}
             for name, item in value.items():
                 of, declared = child(kind, name)
-                node = _below(of, item)
+                node = members_below(of, item)
                 if item is None or item == {}:
                     node = LEAF
                 elif not declared:
@@ -36,7 +36,7 @@ def _below(kind: Type, value: Any) -> Fields | None:
             listed: Fields = {}
             for key, item in kind.index(value).items():
                 twice = isinstance(item, tuple) or not kind.keys
-                listed[key] = LEAF if twice else as_member(_below(kind.item, item))
+                listed[key] = LEAF if twice else as_member(members_below(kind.item, item))
             return listed or None
         case ListOf(atomic=False) | Struct(atomic=False) | MapOf(atomic=False) if value is None:
             return None

@@ -237,6 +237,8 @@ class Step:
     """Whether it exists before anyone writes to it: a nested struct, or a list that is always written."""
     zero: Any = NOTHING
     """What a leaf is before anyone writes to it."""
+    omitted: bool = False
+    """Whether it is not written when it is empty (a list or map that is not required)."""
 
 
 @dataclass(eq=False, slots=True)
@@ -249,17 +251,19 @@ class Struct:
     steps: dict[str, Step] = field(default_factory=dict)
     skipped: frozenset[str] = frozenset()
     """Fields that nobody owns."""
+    always: Fields = field(default_factory=dict)
+    """Fields that are there whenever the struct is, written or not: nested structs, times."""
 
     def added(self, value: Any) -> Fields:
-        if not value:
+        if not value and not self.always:
             return LEAF
         steps = self.steps
-        out = {SELF: LEAF}
+        out = {SELF: LEAF, **self.always}
         for name, item in value.items():
             step = steps.get(name)
             if step is None:
                 out[f"f:{name}"] = LEAF
-            else:
+            elif item or not step.omitted:
                 walker = step.walker
                 out[step.element] = LEAF if walker is None else walker.added(item)
         return out
@@ -273,6 +277,8 @@ class Struct:
                 continue
             if step is None:
                 out[f"f:{name}"] = LEAF
+                continue
+            if not item and step.omitted:
                 continue
             walker = step.walker
             if walker is None:
@@ -325,7 +331,7 @@ class Struct:
     def variant(self, *, atomic: bool | None = None, skipped: Iterable[str] = ()) -> Struct:
         """The same fields, owned otherwise."""
         whole = self.atomic if atomic is None else atomic
-        return Struct(self.name, whole, self.fields, self.steps, frozenset(skipped) | self.skipped)
+        return Struct(self.name, whole, self.fields, self.steps, frozenset(skipped) | self.skipped, self.always)
 
 
 Type = Scalar | Anything | MapOf | ListOf | Struct

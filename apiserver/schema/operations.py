@@ -16,6 +16,7 @@ PATCH_TYPES = (
     "application/json-patch+json",
     "application/merge-patch+json",
     "application/strategic-merge-patch+json",
+    "application/apply-patch+yaml",
 )
 ANYTHING = ("*/*",)
 """Of bodies: the server says itself which it cannot read."""

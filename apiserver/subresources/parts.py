@@ -9,10 +9,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import orjson
+
 from apiserver.admission.certificate_signing import may_use_signer
+from apiserver.endpoints.apply import APPLY_PATCH, read_config
 from apiserver.endpoints.options import write_options
 from apiserver.endpoints.patch import patch_type
 from apiserver.endpoints.request import Answer, Request, Send, json_answer
+from apiserver.managedfields.apply import Apply, apply
+from apiserver.managedfields.tracking import Write, track_update
 from apiserver.subresources.context import Context, Handler
 from apiserver.subresources.http import is_dry_run, read_object
 from apiserver.types import Connection, Object
@@ -38,14 +43,19 @@ class Part:
             namespace = connection.namespace if connection.resource.namespaced else ""
             if request.method == "GET":
                 return json_answer(await store.get(namespace, connection.name))
-            produce = await self._producer(context, connection, request)
+            produce, write = await self._producer(context, connection, request)
             result: Object = {}
 
             def change(current: Object) -> Object | None:
                 nonlocal result
                 self.authorize(context, connection, current)
                 new = produce(current)
+                before = orjson.loads(orjson.dumps(current))
                 result = self._changed(connection, current, new)
+                if write is None:  # an apply has said who owns what
+                    result["metadata"]["managedFields"] = new["metadata"].get("managedFields") or []
+                else:
+                    track_update(write, before, result)
                 return None if is_dry_run(request) else result
 
             stored = await store.update(namespace, connection.name, change)
@@ -53,24 +63,34 @@ class Part:
 
         return handle
 
-    async def _producer(self, context: Context, connection: Connection, request: Request) -> Callable[[Object], Object]:
-        """What makes the client's object out of the present one."""
-        if request.method == "PATCH":
-            content_type = patch_type(request.header(b"content-type"))
-            body = await request.body()
-            validation = write_options(request, "PatchOptions").validation
+    async def _producer(
+        self, context: Context, connection: Connection, request: Request
+    ) -> tuple[Callable[[Object], Object], Write | None]:
+        """What makes the client's object out of the present one, and how to track that."""
+        resource, time = connection.resource, to_rfc3339(now())
+        if request.method != "PATCH":
+            options = write_options(request, "UpdateOptions")
+            sent = await read_object(request, self.kind, self.api_version)
+            return lambda current: sent, Write(resource, options.manager, time, connection.subresource)
+        content_type = patch_type(request.header(b"content-type"))
+        is_apply = content_type == APPLY_PATCH
+        options = write_options(request, "PatchOptions", apply=is_apply)
+        write = Write(resource, options.manager, time, connection.subresource)
+        body = await request.body()
+        config = read_config(body, options, request.warnings) if is_apply else {}
+        said = list(request.warnings)
 
-            def patched(current: Object) -> Object:
-                resource = connection.resource
+        def patched(current: Object) -> Object:
+            if is_apply:
+                obj = apply(Apply(write, config, options.force), current)
+            else:
                 obj = context.api.apply_patch(content_type, current, body, resource)
-                decoded = context.api.conform(obj, resource, validation, body.decode(errors="replace"))
-                request.warnings[:] = decoded.warnings
-                new: Object = decoded.object
-                return new
+            decoded = context.api.conform(obj, resource, options.validation, body.decode(errors="replace"))
+            request.warnings[:] = [*said, *decoded.warnings]
+            new: Object = decoded.object
+            return new
 
-            return patched
-        sent = await read_object(request, self.kind, self.api_version)
-        return lambda current: sent
+        return patched, None if is_apply else write
 
     def _changed(self, connection: Connection, current: Object, new: Object) -> Object:
         resource, metadata = connection.resource, current["metadata"]

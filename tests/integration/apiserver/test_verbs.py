@@ -116,7 +116,7 @@ def test_a_patch_must_leave_a_valid_object(http: httpx.Client, path: str) -> Non
 
 def test_unknown_patch_type(http: httpx.Client, path: str) -> None:
     http.post(path, json=config_map("a"))
-    answer = http.patch(f"{path}/a", content="x", headers={"content-type": "application/apply-patch+yaml"})
+    answer = http.patch(f"{path}/a", content="x", headers={"content-type": "application/apply-patch+cbor"})
     assert answer.status_code == 415
     assert answer.json()["reason"] == "UnsupportedMediaType"
 
