@@ -1,6 +1,7 @@
 """Who asks for a certificate is written into the request by the server, whatever the client put there.
 
-Upstream does this in the storage of CertificateSigningRequests, where the user is at hand.
+Upstream does this in the storage of CertificateSigningRequests, where the user is at hand. An update never changes the
+spec of one (``resources.signing_requests``).
 https://kubernetes.io/docs/reference/access-authn-authz/certificate-signing-requests/
 """
 
@@ -16,16 +17,13 @@ class CertificateRequester(Mutates):
     name = "CertificateRequester"
 
     def handles(self, request: AdmissionRequest) -> bool:
-        return concerns(request, "certificates.k8s.io", "certificatesigningrequests", ("CREATE", "UPDATE"))
+        return concerns(request, "certificates.k8s.io", "certificatesigningrequests", ("CREATE",))
 
     async def admit(self, request: AdmissionRequest) -> None:
         spec = new_object(request).setdefault("spec", {})
         user = request.user
-        if request.operation == "CREATE":
-            extra = {key: list(values) for key, values in user.extra.items()}
-            given = {"username": user.name, "uid": user.uid, "groups": list(user.groups), "extra": extra}
-        else:
-            given = (request.old_object or {}).get("spec") or {}
+        extra = {key: list(values) for key, values in user.extra.items()}
+        given = {"username": user.name, "uid": user.uid, "groups": list(user.groups), "extra": extra}
         for field in FIELDS:
             spec.pop(field, None)
             if given.get(field):

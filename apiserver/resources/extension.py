@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from apiserver.resources import group_columns as columns
 from apiserver.resources import group_defaults as defaults
-from apiserver.resources.strategy import KindStrategy
-from apiserver.resources.validation import admission_policies, webhooks
+from apiserver.resources.strategy import KindStrategy, keep_metadata
+from apiserver.resources.validation import admission_policies, api_services, definitions, webhooks
+from apiserver.resources.validation.formats import path_segment
 from apiserver.types import Resource
 
 _EXTENSIONS = ("api-extensions",)
@@ -37,6 +38,7 @@ RESOURCES = (
         KindStrategy(
             status=True,
             defaults=defaults.default_admission_policy,
+            on_update=keep_metadata,
             checks=admission_policies.check_policy,
             status_update=admission_policies.check_policy_status,
         ),
@@ -82,7 +84,15 @@ RESOURCES = (
         "CustomResourceDefinition",
         "customresourcedefinition",
         False,
-        KindStrategy(status=True, defaults=defaults.default_definition),
+        KindStrategy(
+            status=True,
+            defaults=defaults.default_definition,
+            on_create=defaults.prepare_definition,
+            on_update=defaults.keep_stored_version,
+            checks=definitions.check_definition,
+            update=definitions.check_definition_update,
+            status_update=definitions.check_definition_status,
+        ),
         columns.DEFINITION,
         ("crd", "crds"),
         _EXTENSIONS,
@@ -96,8 +106,16 @@ RESOURCES = (
         "APIService",
         "apiservice",
         False,
-        KindStrategy(status=True, defaults=defaults.default_api_service),
+        KindStrategy(
+            status=True,
+            defaults=defaults.default_api_service,
+            on_create=defaults.prepare_api_service,
+            on_update=keep_metadata,
+            checks=api_services.check_api_service,
+            status_update=api_services.check_api_service_status,
+        ),
         columns.API_SERVICE,
+        name_validation=path_segment,
         categories=_EXTENSIONS,
         status=True,
     ),

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from apiserver.resources.strategy import keep_metadata
 from apiserver.types import Object
+from common.api.time import now, to_rfc3339
 
 RBAC_GROUP = "rbac.authorization.k8s.io"
 _METRIC_STABILIZATION = 300
@@ -176,12 +178,37 @@ def default_definition(obj: Object) -> None:
         names["singular"] = str(names.get("kind", "")).lower()
     if not names.get("listKind") and names.get("kind"):
         names["listKind"] = f"{names['kind']}List"
-    conversion = spec.setdefault("conversion", {})
-    if not conversion.get("strategy"):
-        conversion["strategy"] = "None"
+    conversion = spec.setdefault("conversion", {"strategy": "None"})
     service = ((conversion.get("webhook") or {}).get("clientConfig") or {}).get("service")
     if service is not None:
         service.setdefault("port", 443)
+
+
+def _storage_version(obj: Object) -> list[str]:
+    return [v["name"] for v in obj["spec"].get("versions") or () if v.get("storage") and v.get("name")][:1]
+
+
+def prepare_definition(obj: Object) -> None:
+    names = {"plural": "", "kind": ""}
+    obj["status"] = {"conditions": None, "acceptedNames": names, "storedVersions": _storage_version(obj)}
+
+
+def keep_stored_version(obj: Object, old: Object, subresource: str) -> None:
+    """A version that objects may be stored in stays known until somebody has migrated them."""
+    keep_metadata(obj, old, subresource)
+    status = obj.get("status") or {}
+    stored = status.get("storedVersions") or []
+    new = [version for version in _storage_version(obj) if version not in stored]
+    if not subresource and new:
+        obj["status"] = {**status, "storedVersions": [*stored, *new]}
+
+
+def prepare_api_service(obj: Object) -> None:
+    """What this server serves itself is available."""
+    if (obj.get("spec") or {}).get("service") is None:
+        condition = {"type": "Available", "status": "True", "reason": "Local"}
+        condition |= {"message": "Local APIServices are always available", "lastTransitionTime": to_rfc3339(now())}
+        obj["status"] = {"conditions": [condition]}
 
 
 def default_api_service(obj: Object) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from apiserver.resources import group_columns as columns
 from apiserver.resources import group_defaults as defaults
-from apiserver.resources.strategy import KindStrategy
+from apiserver.resources.strategy import KindStrategy, keep_metadata
 from apiserver.resources.validation import storage as validation
 from apiserver.types import Resource
 
@@ -69,6 +69,7 @@ RESOURCES = (
         KindStrategy(
             status=True,
             zero_status={"attached": False},
+            on_update=keep_metadata,
             checks=validation.check_volume_attachment,
             update=validation.check_volume_attachment_update,
             status_update=validation.check_volume_attachment_update,

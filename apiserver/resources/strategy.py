@@ -107,3 +107,13 @@ def _keep_all_but_status(obj: Object, old: Object) -> None:
     """A write to /status changes nothing else (of the metadata, the generic verbs keep what is theirs)."""
     for name in (obj.keys() | old.keys()) - IDENTITY:
         _keep(obj, old, name)
+
+
+_METADATA = ("labels", "annotations", "finalizers", "ownerReferences")
+
+
+def keep_metadata(obj: Object, old: Object, subresource: str) -> None:
+    """For kinds whose /status leaves the metadata alone too (upstream: metav1.ResetObjectMetaForStatus)."""
+    if subresource == "status":
+        for name in _METADATA:
+            _keep(obj["metadata"], old["metadata"], name)
