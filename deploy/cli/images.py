@@ -45,7 +45,7 @@ _SAMPLES = "deploy/images/samples.Dockerfile"
 CLUSTER = (
     Image("coxswain/pause:latest", "pause"),
     Image("coxswain/etcd:latest", "etcd"),
-    Image("coxswain/registry:latest", "registry", ("deploy/images/registry.yml",)),
+    Image("coxswain/registry:latest", "registry", ("deploy/images/registry.yml", "deploy/images/registry-serve")),
     Image(
         "coxswain/control-plane:latest",
         "control-plane",
