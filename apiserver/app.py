@@ -189,7 +189,7 @@ class ApiServer:
         self._authorize(request, path, verb)
         if resource is None:
             raise not_served()
-        if not verb:
+        if not verb and path.subresource != "proxy":
             raise _not_allowed()
         if not lasts:
             return await self._resource(request, send, path, resource, verb)

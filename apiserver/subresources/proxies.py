@@ -11,9 +11,9 @@ import ssl
 from dataclasses import dataclass
 from urllib.parse import quote
 
-from apiserver.endpoints.request import Request, Send
+from apiserver.endpoints.request import Answer, Request, Send
 from apiserver.subresources.context import Context
-from apiserver.subresources.relay import proxy
+from apiserver.subresources.relay import proxy, tunnel_of
 from apiserver.subresources.upstream import Target
 from apiserver.types import Connection, Object
 from common.api.status import BadRequest, ServiceUnavailable
@@ -39,9 +39,19 @@ def parse_name(text: str, kind: str) -> ProxyName:
     raise BadRequest(f'invalid {kind} request "{text}"')
 
 
-def _path(connection: Connection, request: Request) -> str:
+async def _through(target: Target, connection: Connection, request: Request, send: Send) -> Answer | None:
+    """A page at ``…/proxy`` would take its relative links for siblings of ``proxy``: browsers are sent to ``…/proxy/``
+    first (upstream: proxyRedirectsforRootPath)."""
     query = request.scope.get("query_string", b"").decode("latin-1")
-    return "/" + quote(connection.rest, safe="/~!$&'()*+,;=:@") + (f"?{query}" if query else "")
+    suffix = f"?{query}" if query else ""
+    at_root = not connection.rest and not request.path.endswith("/")
+    if at_root and request.method in ("GET", "HEAD") and tunnel_of(request) is None:
+        location = (quote(request.path) + "/" + suffix).encode("latin-1")
+        return Answer(b"", 301, b"text/plain", [(b"location", location)])
+    path = "/" + quote(connection.rest, safe="/~!$&'()*+,;=:@")
+    base = request.path[: len(request.path) - len(connection.rest)].rstrip("/")
+    await proxy(target, path + suffix, request, send, quote(base, safe="/~!$&'()*+,;=:@"))
+    return None
 
 
 def _unverified_tls(scheme: str) -> ssl.SSLContext | None:
@@ -65,16 +75,16 @@ def check_address(address: str) -> None:
         raise BadRequest("address not allowed")
 
 
-async def node(context: Context, connection: Connection, request: Request, send: Send) -> None:
+async def node(context: Context, connection: Connection, request: Request, send: Send) -> Answer | None:
     wanted = parse_name(connection.name, "node")
     target = await context.kubelet.target(wanted.name)
     if wanted.port and wanted.port != str(target.port):
         check_address(target.host)
         target = Target(target.host, _number(wanted.port, "node"), _unverified_tls(wanted.scheme))
-    await proxy(target, _path(connection, request), request, send)
+    return await _through(target, connection, request, send)
 
 
-async def pod(context: Context, connection: Connection, request: Request, send: Send) -> None:
+async def pod(context: Context, connection: Connection, request: Request, send: Send) -> Answer | None:
     wanted = parse_name(connection.name, "pod")
     found = await context.store("", "pods").get(connection.namespace, wanted.name)
     address = (found.get("status") or {}).get("podIP")
@@ -82,9 +92,8 @@ async def pod(context: Context, connection: Connection, request: Request, send: 
         raise BadRequest("address not allowed")
     check_address(address)
     port = wanted.port or str(_first_port(found))
-    await proxy(
-        Target(address, _number(port, "pod"), _unverified_tls(wanted.scheme)), _path(connection, request), request, send
-    )
+    target = Target(address, _number(port, "pod"), _unverified_tls(wanted.scheme))
+    return await _through(target, connection, request, send)
 
 
 def _first_port(pod: Object) -> int:
@@ -92,7 +101,7 @@ def _first_port(pod: Object) -> int:
     return ports[0] if ports else 80
 
 
-async def service(context: Context, connection: Connection, request: Request, send: Send) -> None:
+async def service(context: Context, connection: Connection, request: Request, send: Send) -> Answer | None:
     wanted = parse_name(connection.name, "service")
     found = await context.store("", "services").get(connection.namespace, wanted.name)
     port_name = _port_name(found, wanted)
@@ -113,7 +122,7 @@ async def service(context: Context, connection: Connection, request: Request, se
     host, port = random.choice(endpoints)
     check_address(host)
     target = Target(host, port, _unverified_tls(wanted.scheme))
-    await proxy(target, _path(connection, request), request, send)
+    return await _through(target, connection, request, send)
 
 
 def _of_pod(context: Context, namespace: str, ref: Object, address: str) -> bool:

@@ -13,7 +13,15 @@ from apiserver.subresources.context import Context, Handler
 from apiserver.types import ConnectHandler, Connection
 from common.api.status import MethodNotAllowed
 
-VERBS = {"GET": "get", "HEAD": "get", "POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
+VERBS = {
+    "GET": "get",
+    "HEAD": "get",
+    "POST": "create",
+    "PUT": "update",
+    "PATCH": "patch",
+    "DELETE": "delete",
+    "OPTIONS": "",
+}
 """The verb that a request by each method is authorised for (a WebSocket's GET on pods/exec is ``get``)."""
 
 
@@ -30,7 +38,7 @@ class ConnectHandlerSpec:
     """For discovery, sorted."""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "verbs", tuple(sorted({VERBS[m] for m in self.methods})))
+        object.__setattr__(self, "verbs", tuple(sorted({VERBS[m] for m in self.methods} - {""})))
 
     def verb(self, method: str) -> str | None:
         """What to authorise, or None for a method that is not served (405)."""
@@ -54,7 +62,7 @@ class ConnectHandlerSpec:
 
 _STREAM = ("GET", "POST")
 _PART = ("GET", "PATCH", "PUT")
-_PROXY = ("DELETE", "GET", "HEAD", "PATCH", "POST", "PUT")
+_PROXY = ("DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT")
 _AUTHENTICATION = ("authentication.k8s.io", "v1")
 _AUTHORIZATION = ("authorization.k8s.io", "v1")
 

@@ -42,6 +42,14 @@ class Target:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
+@dataclass(frozen=True)
+class Body:
+    """A request's body as it comes. ``size`` None is sent in chunks."""
+
+    chunks: AsyncIterator[bytes]
+    size: int | None = None
+
+
 class _Parser:
     """Collects what httptools calls back with."""
 
@@ -122,42 +130,55 @@ async def request(
     method: str,
     path: str,
     headers: Iterable[tuple[bytes, bytes]],
-    body: AsyncIterator[bytes] | None = None,
+    body: Body | None = None,
+    head_seconds: float | None = HEAD_SECONDS,
 ) -> AsyncIterator[Answer]:
-    """Sends a request and yields its answer; the connection ends with the block. Raises OSError (also TimeoutError)."""
+    """Sends a request and yields its answer; the connection ends with the block. Raises OSError (also TimeoutError).
+
+    The answer may begin before the body is sent: who refuses a body need not read it.
+    """
     async with asyncio.timeout(CONNECT_SECONDS):
         reader, writer = await asyncio.open_connection(
             target.host, target.port, ssl=target.tls, server_hostname=target.host if target.tls else None, limit=CHUNK
         )
+    sending: asyncio.Task[None] | None = None
     try:
         lines = [f"{method} {path} HTTP/1.1".encode("latin-1"), b"host: " + target.authority.encode()]
         lines += [name + b": " + value for name, value in headers]
         if body is not None:
-            lines.append(b"transfer-encoding: chunked")
+            lines.append(b"transfer-encoding: chunked" if body.size is None else b"content-length: %d" % body.size)
         writer.write(b"\r\n".join(lines) + b"\r\n\r\n")
         await writer.drain()
         if body is not None:
-            await _send_body(writer, body)
-        async with asyncio.timeout(HEAD_SECONDS):
-            answer = await _read_head(reader, writer)
+            sending = asyncio.create_task(_send_body(writer, body))
+        async with asyncio.timeout(head_seconds):
+            answer = await _read_head(reader, writer, method)
         yield answer
     finally:
+        if sending is not None:
+            sending.cancel()
+            await asyncio.gather(sending, return_exceptions=True)
         writer.close()
         with contextlib.suppress(OSError, ssl.SSLError, TimeoutError):
             async with asyncio.timeout(1):
                 await writer.wait_closed()
 
 
-async def _send_body(writer: asyncio.StreamWriter, body: AsyncIterator[bytes]) -> None:
-    async for chunk in body:
-        if chunk:
-            writer.write(b"%x\r\n%b\r\n" % (len(chunk), chunk))
-            await writer.drain()
-    writer.write(b"0\r\n\r\n")
-    await writer.drain()
+async def _send_body(writer: asyncio.StreamWriter, body: Body) -> None:
+    try:
+        async for chunk in body.chunks:
+            if chunk:
+                writer.write(chunk if body.size is not None else b"%x\r\n%b\r\n" % (len(chunk), chunk))
+                await writer.drain()
+        if body.size is None:
+            writer.write(b"0\r\n\r\n")
+        await writer.drain()
+    except ConnectionError:
+        # The far end takes no more, which its answer explains; or the client is gone, and the body must not look whole.
+        writer.close()
 
 
-async def _read_head(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> Answer:
+async def _read_head(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, method: str) -> Answer:
     parsed = _Parser()
     parser = httptools.HttpResponseParser(parsed)
     seen, rest = 0, b""
@@ -172,6 +193,8 @@ async def _read_head(reader: asyncio.StreamReader, writer: asyncio.StreamWriter)
             rest = data[upgrade.args[0] :]
         except httptools.HttpParserError as error:
             raise ConnectionResetError(f"malformed HTTP response: {error}") from None
+    if method == "HEAD":
+        parsed.complete = True  # whatever its headers say of a body
     return Answer(parser.get_status_code(), parsed.headers, parsed, parser, reader, writer, rest)
 
 

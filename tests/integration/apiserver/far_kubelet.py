@@ -76,6 +76,8 @@ class FarKubelet:
     ) -> None:
         if path.startswith("/containerLogs/"):
             await self._log(path, reader, writer)
+        elif path.startswith("/app/"):
+            await self._app(path, headers, reader, writer)
         elif "refuse" in path:
             writer.write(b"HTTP/1.1 418 I'm a Teapot\r\nContent-Length: 5\r\nX-From: kubelet\r\n\r\nshort")
         else:
@@ -92,6 +94,39 @@ class FarKubelet:
             while data := await reader.read(65536):
                 writer.write(data)
                 await writer.drain()
+
+    @staticmethod
+    async def _app(
+        path: str, headers: dict[bytes, bytes], reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        """A small web application, to be reached by way of the API server."""
+        if path == "/app/moved":
+            writer.write(b"HTTP/1.1 302 Found\r\nLocation: /app/page\r\nContent-Length: 0\r\n\r\n")
+        elif path == "/app/page":
+            page = b'<html><a href="/app/next">next</a><a href="here">here</a></html>'
+            writer.write(
+                b"HTTP/1.1 200 OK\r\nContent-Type: text/html; charset=utf-8\r\nAccess-Control-Allow-Origin: *\r\n"
+                b"Content-Length: %d\r\n\r\n%b" % (len(page), page)
+            )
+        elif path == "/app/drop":
+            return
+        elif path == "/app/refused":
+            writer.write(b"HTTP/1.1 413 Too Large\r\nContent-Length: 2\r\n\r\nno")
+        else:
+            size = 0
+            if b"content-length" in headers:
+                size = int(headers[b"content-length"])
+                left = size
+                while left:
+                    left -= len(await reader.read(min(left, 65536)))
+            elif headers.get(b"transfer-encoding") == b"chunked":
+                while length := int(await reader.readline(), 16):
+                    await reader.readexactly(length + 2)
+                    size += length
+            writer.write(
+                b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n%d\r\n0\r\n\r\n" % (len(str(size)), size)
+            )
+        await writer.drain()
 
     @staticmethod
     async def _log(path: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
