@@ -117,7 +117,11 @@ class Store:
         found: list[Entry] = []
         while True:
             answer = await self._etcd.range(key, end, limit=limit or PAGE, revision=revision)
+            looked_at = 0
             for kv in answer.kvs:
+                if limit and len(found) == limit:
+                    break
+                looked_at += 1
                 space, name = self._split(kv.key)
                 try:
                     entry = self.cache.entry_of(space, name, kv.mod_revision, kv.value)
@@ -125,16 +129,13 @@ class Store:
                     continue
                 if entry.matches(labels, fields):
                     found.append(entry)
-                    if limit and len(found) > limit:
-                        break
-            if not answer.more or (limit and len(found) > limit):
+            left = answer.count - looked_at  # of the whole range, though the answer may be a part of it
+            if not left or (limit and len(found) == limit):
                 break
             key = answer.kvs[-1].key + b"\0"
-        more = answer.more or (limit and len(found) > limit)
-        if not limit or not more or len(found) < limit:
+        if not left:
             return Page(found, revision)
-        remaining = answer.count - len(answer.kvs) if labels.everything and fields.everything else None
-        found = found[:limit]
+        remaining = left if labels.everything and fields.everything else None
         token = continuation.Continuation(revision, found[-1].key + "\0").encode()
         return Page(found, revision, token, remaining)
 
