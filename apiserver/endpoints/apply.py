@@ -10,9 +10,8 @@ from dataclasses import replace
 
 import orjson
 
-from apiserver.authz.messages import forbidden_error
 from apiserver.endpoints.api import Api, to_served, to_stored
-from apiserver.endpoints.create import create_object
+from apiserver.endpoints.create import create_object, may_create
 from apiserver.endpoints.options import WriteOptions, write_options
 from apiserver.endpoints.request import Answer, Request, Target
 from apiserver.endpoints.update import change_object, check_identity
@@ -23,7 +22,7 @@ from apiserver.managedfields.tracking import Write
 from apiserver.schema import yaml
 from apiserver.schema.decode import duplicate_fields
 from apiserver.storage.cache import Entry
-from apiserver.types import Attributes, Object, Resource
+from apiserver.types import Object, Resource
 from common.api.status import AlreadyExists, BadRequest, NotFound, conflict
 from common.api.time import now, to_rfc3339
 
@@ -112,7 +111,7 @@ async def _create(
     api: Api, request: Request, target: Target, options: WriteOptions, wanted: Apply, body: bytes
 ) -> Object:
     resource, config = target.resource, wanted.config
-    _may_create(api, request, target)
+    may_create(api, request, target)
     uid = (config.get("metadata") or {}).get("uid")
     if uid:
         text = f"uid mismatch: the provided object specified uid {uid}, and no existing object was found"
@@ -123,24 +122,3 @@ async def _create(
     return await create_object(
         api, resource, target.namespace, obj, request.user, as_create, request.warnings, tracked=False
     )
-
-
-def _may_create(api: Api, request: Request, target: Target) -> None:
-    """Who may patch may not always create: a patch that does so is asked for both."""
-    if api.authorizer is None:
-        return
-    resource = target.resource
-    attributes = Attributes(
-        request.user,
-        "create",
-        resource.group,
-        resource.version,
-        resource.plural,
-        "",
-        target.namespace,
-        target.name,
-        request.path,
-    )
-    allowed, reason = api.authorizer.authorize(attributes)
-    if not allowed:
-        raise forbidden_error(attributes, reason)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from apiserver.authz.messages import forbidden_error
 from apiserver.endpoints import metadata
 from apiserver.endpoints.api import Api, to_served
 from apiserver.endpoints.options import WriteOptions, write_options
@@ -9,7 +10,7 @@ from apiserver.endpoints.request import Answer, Request, Target
 from apiserver.endpoints.views import view_for
 from apiserver.managedfields.tracking import Write, track_create
 from apiserver.storage.store import Stale
-from apiserver.types import AdmissionRequest, Object, Resource, User
+from apiserver.types import AdmissionRequest, Attributes, Object, Resource, User
 from common.api.status import AlreadyExists, BadRequest, StatusError, already_exists, invalid
 
 NAME_ATTEMPTS = 8
@@ -109,3 +110,24 @@ async def create_object(
             raise already_exists(kind.plural, obj["metadata"]["name"], kind.group)
         return obj
     return await store.create(obj, review.guards)
+
+
+def may_create(api: Api, request: Request, target: Target) -> None:
+    """Who may patch or update may not always create: a request that does so is asked for both. Raises Forbidden."""
+    if api.authorizer is None:
+        return
+    resource = target.resource
+    attributes = Attributes(
+        request.user,
+        "create",
+        resource.group,
+        resource.version,
+        resource.plural,
+        "",
+        target.namespace,
+        target.name,
+        request.path,
+    )
+    allowed, reason = api.authorizer.authorize(attributes)
+    if not allowed:
+        raise forbidden_error(attributes, reason)

@@ -22,6 +22,10 @@ from common.api.time import now, parse_rfc3339, to_rfc3339
 MAX_GRACE = 100 * 365 * 24 * 3600
 """Seconds. A pod may say more, and a time so far away cannot be written."""
 ORPHAN, FOREGROUND = "orphan", "foregroundDeletion"
+JOB_WARNING = (
+    "child pods are preserved by default when jobs are deleted; set propagationPolicy=Background to remove them or set "
+    "propagationPolicy=Orphan to suppress this warning"
+)
 RETURNED = frozenset(
     {
         ("", "pods"),
@@ -44,6 +48,8 @@ RETURNED = frozenset(
 async def delete(api: Api, request: Request, target: Target) -> Answer:
     resource = target.resource
     options = await delete_options(request)
+    if resource.orphans_dependents and options.propagation_policy is None and resource.kind == "Job":
+        request.warnings.append(JOB_WARNING)
     obj, gone = await delete_object(api, target, request.user, options, request.warnings)
     if gone and (resource.group, resource.plural) not in RETURNED:
         return json_answer(success(resource, obj))
@@ -85,7 +91,7 @@ async def delete_object(
 def mark_deleted(resource: Resource, obj: Object, options: DeleteOptions) -> bool:
     """Sets deletionTimestamp, grace period and finalizers as the options ask. Whether anything changed."""
     metadata = obj["metadata"]
-    finalizers = wanted_finalizers(metadata.get("finalizers") or [], options.propagation_policy)
+    finalizers = wanted_finalizers(metadata.get("finalizers") or [], policy_of(resource, metadata, options))
     changed = finalizers != (metadata.get("finalizers") or [])
     if finalizers:
         metadata["finalizers"] = finalizers
@@ -137,6 +143,14 @@ def wanted_finalizers(present: list[str], policy: str | None) -> list[str]:
     elif policy == "Foreground":
         kept.append(FOREGROUND)
     return present if sorted(kept) == sorted(present) else kept
+
+
+def policy_of(resource: Resource, metadata: Object, options: DeleteOptions) -> str | None:
+    """What the client asks for; else what the object's finalizers say; else the kind's default."""
+    if options.propagation_policy is not None or not resource.orphans_dependents:
+        return options.propagation_policy
+    present = metadata.get("finalizers") or ()
+    return None if ORPHAN in present or FOREGROUND in present else "Orphan"
 
 
 def _namespace(resource: Resource) -> bool:

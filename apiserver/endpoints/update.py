@@ -7,38 +7,24 @@ a client sends without a resourceVersion never conflicts, and what it sends with
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import orjson
 
 from apiserver.endpoints import metadata
 from apiserver.endpoints.api import Api, to_served
+from apiserver.endpoints.create import create_object, may_create
 from apiserver.endpoints.options import WriteOptions, write_options
 from apiserver.endpoints.request import Answer, Request, Target
 from apiserver.endpoints.views import view_for
 from apiserver.managedfields.tracking import Write, track_update
 from apiserver.storage.cache import Entry
 from apiserver.types import AdmissionRequest, Guard, Object, Resource, User
-from common.api.status import BadRequest, GoSyntax, conflict, invalid, invalid_value
+from common.api.status import AlreadyExists, BadRequest, GoSyntax, NotFound, conflict, invalid, invalid_value
 from common.api.time import now, to_rfc3339
 
-CONDITIONAL_ONLY = frozenset(
-    {
-        ("coordination.k8s.io", "leases"),
-        ("policy", "poddisruptionbudgets"),
-        ("storage.k8s.io", "csinodes"),
-        ("storage.k8s.io", "csidrivers"),
-        ("storage.k8s.io", "volumeattachments"),
-        ("node.k8s.io", "runtimeclasses"),
-        ("apiextensions.k8s.io", "customresourcedefinitions"),
-        ("apiregistration.k8s.io", "apiservices"),
-        ("admissionregistration.k8s.io", "mutatingwebhookconfigurations"),
-        ("admissionregistration.k8s.io", "validatingwebhookconfigurations"),
-        ("admissionregistration.k8s.io", "validatingadmissionpolicies"),
-        ("admissionregistration.k8s.io", "validatingadmissionpolicybindings"),
-    }
-)
-"""Kinds whose PUT must name a resourceVersion (upstream: AllowUnconditionalUpdate is false)."""
-
+ATTEMPTS = 8
+"""How often an object may appear and vanish between a look and a write."""
 Produce = Callable[[Entry, list[str]], Object]
 """What the present object becomes; warnings are put into the list."""
 
@@ -52,17 +38,44 @@ async def update(api: Api, request: Request, target: Target) -> Answer:
     )
     check_identity(sent, target)
     pristine = orjson.dumps(sent)
-    needs_revision = (resource.group, resource.plural) in CONDITIONAL_ONLY
 
     def produce(entry: Entry, warnings: list[str]) -> Object:
         obj: Object = orjson.loads(pristine)
-        if needs_revision and not obj["metadata"].get("resourceVersion"):
+        if not resource.unconditional_update and not obj["metadata"].get("resourceVersion"):
             text = invalid_value("metadata.resourceVersion", GoSyntax("0x0"), "must be specified for an update")
-            raise invalid(resource.kind, target.name, resource.group, [text])
+            raise invalid(resource.plural, target.name, resource.group, [text])  # the plural: upstream's words
         return obj
 
-    stored = await change_object(api, target, request.user, options, produce, request.warnings)
-    return Answer(view.object(to_served(resource, stored)))
+    said = list(request.warnings)
+    for _ in range(ATTEMPTS):
+        try:
+            stored = await change_object(api, target, request.user, options, produce, request.warnings)
+            return Answer(view.object(to_served(resource, stored)))
+        except NotFound:
+            if target.subresource or not resource.create_on_update:
+                raise
+        request.warnings[:] = said
+        try:
+            stored = await _create(api, request, target, options, orjson.loads(pristine))
+            return Answer(view.object(to_served(resource, stored)), 201)
+        except AlreadyExists:
+            continue
+    raise conflict(resource.plural, target.name, resource.group)
+
+
+async def _create(api: Api, request: Request, target: Target, options: WriteOptions, obj: Object) -> Object:
+    """What a PUT of an object that is not there makes (upstream: AllowCreateOnUpdate)."""
+    resource = target.resource
+    may_create(api, request, target)
+    if uid := obj["metadata"].get("uid"):
+        key = "/".join(filter(None, ("/registry", resource.plural, target.namespace, target.name)))
+        text = (
+            f"StorageError: invalid object, Code: 4, Key: {key}, ResourceVersion: 0, AdditionalErrorMsg: "
+            f"Precondition failed: UID in precondition: {uid}, UID in object meta: "
+        )
+        raise conflict(resource.plural, target.name, resource.group, text)
+    as_create = replace(options, kind="CreateOptions")
+    return await create_object(api, resource, target.namespace, obj, request.user, as_create, request.warnings)
 
 
 def check_identity(obj: Object, target: Target) -> None:

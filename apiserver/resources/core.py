@@ -96,6 +96,7 @@ RESOURCES = (
         KindStrategy(defaults=defaults.default_endpoints, checks=validation.check_endpoints),
         columns.ENDPOINTS,
         ("ep",),
+        create_on_update=True,
     ),
     Resource(
         "",
@@ -108,6 +109,7 @@ RESOURCES = (
         columns.EVENT,
         ("ev",),
         selectable_fields=EVENT_FIELDS,
+        create_on_update=True,
     ),
     Resource(
         "",
@@ -119,6 +121,7 @@ RESOURCES = (
         KindStrategy(defaults=core_policy.default_limit_range, checks=core_policy.check_limit_range),
         (NAME, CREATED_AT),
         ("limits",),
+        create_on_update=True,
     ),
     Resource(
         "",
@@ -248,6 +251,7 @@ RESOURCES = (
         scale=ScalePaths(),
         has_generation=True,
         selectable_fields={"status.replicas": number("status", "replicas")},
+        orphans_dependents=True,
     ),
     Resource(
         "",
@@ -306,5 +310,6 @@ RESOURCES = (
         status=True,
         name_validation=is_dns1035_label,
         selectable_fields={"spec.clusterIP": field("spec", "clusterIP"), "spec.type": field("spec", "type")},
+        create_on_update=True,
     ),
 )

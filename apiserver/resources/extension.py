@@ -27,6 +27,7 @@ RESOURCES = (
         columns.WEBHOOKS,
         categories=_EXTENSIONS,
         has_generation=True,
+        unconditional_update=False,
     ),
     Resource(
         "admissionregistration.k8s.io",
@@ -46,6 +47,7 @@ RESOURCES = (
         categories=_EXTENSIONS,
         status=True,
         has_generation=True,
+        unconditional_update=False,
     ),
     Resource(
         "admissionregistration.k8s.io",
@@ -60,6 +62,7 @@ RESOURCES = (
         columns.ADMISSION_POLICY_BINDING,
         categories=_EXTENSIONS,
         has_generation=True,
+        unconditional_update=False,
     ),
     Resource(
         "admissionregistration.k8s.io",
@@ -76,6 +79,7 @@ RESOURCES = (
         columns.WEBHOOKS,
         categories=_EXTENSIONS,
         has_generation=True,
+        unconditional_update=False,
     ),
     Resource(
         "apiextensions.k8s.io",
@@ -98,6 +102,7 @@ RESOURCES = (
         _EXTENSIONS,
         status=True,
         has_generation=True,
+        unconditional_update=False,
     ),
     Resource(
         "apiregistration.k8s.io",
@@ -118,5 +123,6 @@ RESOURCES = (
         name_validation=path_segment,
         categories=_EXTENSIONS,
         status=True,
+        unconditional_update=False,
     ),
 )

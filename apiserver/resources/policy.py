@@ -25,5 +25,6 @@ RESOURCES = (
         ("pdb",),
         status=True,
         has_generation=True,
+        unconditional_update=False,
     ),
 )

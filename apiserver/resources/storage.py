@@ -23,6 +23,7 @@ RESOURCES = (
             update=validation.check_csi_driver_update,
         ),
         columns.CSI_DRIVER,
+        unconditional_update=False,
     ),
     Resource(
         "storage.k8s.io",
@@ -33,6 +34,7 @@ RESOURCES = (
         False,
         KindStrategy(checks=validation.check_csi_node, update=validation.check_csi_node_update),
         columns.CSI_NODE,
+        unconditional_update=False,
     ),
     Resource(
         "storage.k8s.io",
@@ -43,6 +45,7 @@ RESOURCES = (
         True,
         KindStrategy(checks=validation.check_storage_capacity, update=validation.check_storage_capacity_update),
         columns.CSI_STORAGE_CAPACITY,
+        unconditional_update=False,
     ),
     Resource(
         "storage.k8s.io",
@@ -76,5 +79,6 @@ RESOURCES = (
         ),
         columns.VOLUME_ATTACHMENT,
         status=True,
+        unconditional_update=False,
     ),
 )
