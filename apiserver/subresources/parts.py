@@ -18,10 +18,12 @@ from apiserver.endpoints.patch import patch_type
 from apiserver.endpoints.request import Answer, Request, Send, json_answer
 from apiserver.managedfields.apply import Apply, apply
 from apiserver.managedfields.tracking import Write, track_update
+from apiserver.resources.signing_requests import stamp_conditions
+from apiserver.resources.validation.certificates import check_signing_request_approval
 from apiserver.subresources.context import Context, Handler
 from apiserver.subresources.http import is_dry_run, read_object
 from apiserver.types import Connection, Object
-from common.api.status import FieldError, conflict, field_forbidden, forbidden, invalid, invalid_value
+from common.api.status import FieldError, conflict, field_forbidden, forbidden, invalid
 from common.api.time import now, to_rfc3339
 
 CSR_GROUP = "certificates.k8s.io"
@@ -157,47 +159,23 @@ def _may_approve(context: Context, connection: Connection, old: Object) -> None:
         raise forbidden(connection.resource.plural, connection.name, CSR_GROUP, text)
 
 
+def _approved(old: Object, new: Object) -> Object:
+    """The request with the conditions that the client sends, and their times."""
+    sent = (new.get("status") or {}).get("conditions") or ()
+    status = {**(old.get("status") or {}), "conditions": [dict(condition) for condition in sent]}
+    if not sent:
+        del status["conditions"]
+    obj = {**old, "status": status}
+    stamp_conditions(obj, old, to_rfc3339(now()))
+    return obj
+
+
 def _take_approval(old: Object, new: Object) -> None:
-    """Only conditions are taken; times are filled in."""
-    status = old.setdefault("status", {})
-    before = {c.get("type"): c for c in status.get("conditions") or ()}
-    conditions = []
-    for condition in (new.get("status") or {}).get("conditions") or ():
-        time = to_rfc3339(now())
-        was = before.get(condition.get("type")) or {}
-        complete = {"status": "True", **condition}
-        complete["lastUpdateTime"] = condition.get("lastUpdateTime") or time
-        same = was.get("status") == complete["status"]
-        complete["lastTransitionTime"] = was.get("lastTransitionTime", time) if same else time
-        conditions.append(complete)
-    status["conditions"] = conditions
+    old["status"] = _approved(old, new)["status"]
 
 
 def check_approval(old: Object, new: Object) -> list[FieldError]:
-    """Approved, Denied and Failed stay, and exclude each other."""
-    path = "status.conditions"
-    wanted = (new.get("status") or {}).get("conditions") or []
-    types = [c.get("type") for c in wanted]
-    errors: list[FieldError] = []
-    for kind in (c["type"] for c in (old.get("status") or {}).get("conditions") or ()):
-        if kind in ("Approved", "Denied", "Failed") and kind not in types:
-            errors.append(field_forbidden(path, f'updates may not remove a condition of type "{kind}"'))
-    if "Approved" in types and "Denied" in types:
-        index = max(types.index("Approved"), types.index("Denied"))
-        errors.append(
-            invalid_value(
-                f"{path}[{index}].type", types[index], "Approved and Denied conditions are mutually exclusive"
-            )
-        )
-    for index, condition in enumerate(wanted):
-        if not condition.get("type"):
-            errors.append(FieldError("FieldValueRequired", f"{path}[{index}].type"))
-        elif condition["type"] in ("Approved", "Denied", "Failed") and condition.get("status", "True") != "True":
-            text = FieldError(
-                "FieldValueNotSupported", f"{path}[{index}].status", 'supported values: "True"', condition["status"]
-            )
-            errors.append(text)
-    return errors
+    return check_signing_request_approval(_approved(old, new), old)
 
 
 # ---- namespaces/finalize ------------------------------------------------------------------------------------------
