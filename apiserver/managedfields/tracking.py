@@ -100,7 +100,9 @@ def updated(write: Write, live: Object, obj: Object, entries: list[Entry]) -> li
     """The entries after a write made ``obj`` of ``live``. Raises FieldsError."""
     mine = (write.manager or UNKNOWN, UPDATE, write.resource.api_version, write.subresource)
     changes = Changes(write.resource, live, obj, write.subresource)
-    changed, _ = changes.of(mine[2]) or (None, None)
+    changed, removed = changes.of(mine[2]) or (None, None)
+    if changed is None and removed is None:
+        return entries
     out: list[Entry] = []
     own: Entry | None = None
     touched = False
