@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 from common.api.status import FieldError
 
@@ -26,8 +26,7 @@ class User:
     extra: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class Attributes:
+class Attributes(NamedTuple):
     """What is asked, in the terms of authorisation (upstream: authorizer.Attributes)."""
 
     user: User
@@ -247,7 +246,11 @@ class AdmissionRequest:
 
 
 class AdmissionPlugin(Protocol):
-    """``admit`` mutates, ``validate`` refuses; both refuse by a StatusError. Either may do nothing."""
+    """``admit`` mutates, ``validate`` refuses; both refuse by a StatusError. Either may do nothing.
+
+    ``handles`` looks at the resource, the operation and the subresource, at whether there is a namespace and whether
+    the user is a node, and at nothing else: its answer is remembered.
+    """
 
     name: str
 

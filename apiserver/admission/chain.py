@@ -12,6 +12,7 @@ from apiserver.admission.default_toleration_seconds import DefaultTolerationSeco
 from apiserver.admission.limit_ranger import LimitRanger
 from apiserver.admission.namespace_lifecycle import NamespaceLifecycle
 from apiserver.admission.node_restriction import NodeRestriction
+from apiserver.admission.plugin import Mutates, Refuses
 from apiserver.admission.priority import Priority
 from apiserver.admission.rbac_escalation import RBACEscalation
 from apiserver.admission.resource_quota import ResourceQuota
@@ -22,24 +23,52 @@ from apiserver.allocation import ServiceAllocation
 from apiserver.allocation.spec import AllocationSettings
 from apiserver.authz import ServerAuthorizer
 from apiserver.authz import build as build_authorizer
+from apiserver.authz.node import NODES_GROUP
 from apiserver.types import AdmissionPlugin, AdmissionRequest, Registry
+
+Sort = tuple[str, str, str, str, bool, bool]
+"""Group and plural of a resource, operation, subresource, whether in a namespace, whether by a node."""
+Chosen = tuple[tuple[AdmissionPlugin, ...], tuple[AdmissionPlugin, ...]]
+"""The plugins that mutate, and those that refuse."""
 
 
 class AdmissionChain:
-    """``admit`` before validation of the object, ``validate`` after it."""
+    """``admit`` before validation of the object, ``validate`` after it.
+
+    Which plugins handle a sort of request is asked once and remembered: most handle few sorts, and asking them all of
+    every write costs more than what they do.
+    """
 
     def __init__(self, plugins: Sequence[AdmissionPlugin]) -> None:
         self.plugins = tuple(plugins)
+        self._chosen: dict[Sort, Chosen] = {}
 
     async def admit(self, request: AdmissionRequest) -> None:
-        for plugin in self.plugins:
-            if plugin.handles(request):
-                await plugin.admit(request)
+        for plugin in self._handling(request)[0]:
+            await plugin.admit(request)
 
     async def validate(self, request: AdmissionRequest) -> None:
-        for plugin in self.plugins:
-            if plugin.handles(request):
-                await plugin.validate(request)
+        for plugin in self._handling(request)[1]:
+            await plugin.validate(request)
+
+    def _handling(self, request: AdmissionRequest) -> Chosen:
+        resource = request.resource
+        sort = (
+            resource.group,
+            resource.plural,
+            request.operation,
+            request.subresource,
+            bool(request.namespace),
+            NODES_GROUP in request.user.groups,
+        )
+        chosen = self._chosen.get(sort)
+        if chosen is None:
+            handling = [plugin for plugin in self.plugins if plugin.handles(request)]
+            chosen = self._chosen[sort] = (
+                tuple(plugin for plugin in handling if not isinstance(plugin, Refuses)),
+                tuple(plugin for plugin in handling if not isinstance(plugin, Mutates)),
+            )
+        return chosen
 
 
 def build_chain(

@@ -6,7 +6,6 @@ import asyncio
 import hashlib
 import ipaddress
 import logging
-import uuid
 from typing import Any, Protocol
 
 from apiserver.allocation.repair import Claim, Correction, Finding, examine
@@ -15,7 +14,8 @@ from apiserver.storage import transactions
 from apiserver.storage.etcd import prefix_end
 from apiserver.types import Object, Registry
 from common.api.status import AlreadyExists, StatusError
-from common.api.time import now, to_rfc3339
+from common.api.time import now_text
+from common.api.uid import new_uid
 
 log = logging.getLogger(__name__)
 
@@ -103,7 +103,7 @@ class RepairLoop:
 
 
 def _event(finding: Finding) -> Object:
-    metadata, time = finding.service["metadata"], to_rfc3339(now())
+    metadata, time = finding.service["metadata"], now_text()
     said = f"{metadata.get('uid')} {finding.reason} {finding.message}"
     return {
         "kind": "Event",
@@ -111,7 +111,7 @@ def _event(finding: Finding) -> Object:
         "metadata": {
             "name": f"{metadata['name']}.{hashlib.sha256(said.encode()).hexdigest()[:16]}",
             "namespace": metadata["namespace"],
-            "uid": str(uuid.uuid4()),
+            "uid": new_uid(),
             "creationTimestamp": time,
         },
         "involvedObject": {

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 
 from apiserver.authn import websocket
@@ -69,7 +70,7 @@ class RequestAuthenticator:
     async def authenticate(self, scope: Mapping[str, Any]) -> User:
         peer = (scope.get("state") or {}).get("peer")
         if peer is not None and peer.common_name:
-            return _authenticated(User(peer.common_name, groups=tuple(peer.organizations)))
+            return _certified(peer.common_name, tuple(peer.organizations))
         token = bearer_token(scope["headers"])
         if token is None and scope.get("extensions"):
             token, headers = websocket.split(scope["headers"])
@@ -80,6 +81,11 @@ class RequestAuthenticator:
         if anonymous_may(scope["path"]):
             return ANONYMOUS
         raise Unauthorized
+
+
+@lru_cache(maxsize=1024)
+def _certified(name: str, organizations: tuple[str, ...]) -> User:
+    return _authenticated(User(name, groups=organizations))
 
 
 def _authenticated(user: User) -> User:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import logging
-import uuid
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Protocol
@@ -23,7 +22,8 @@ from apiserver.bootstrap.members import Members
 from apiserver.resources.flow_control import GROUP as FLOW_CONTROL
 from apiserver.types import Object, ObjectStore, Registry
 from common.api.status import AlreadyExists, NotFound
-from common.api.time import now, to_rfc3339
+from common.api.time import now_text
+from common.api.uid import new_uid
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +53,7 @@ class Bootstrap:
             await self._ensure("scheduling.k8s.io", "priorityclasses", wanted)
         for wanted in flow_control.priority_levels():
             await self._ensure(FLOW_CONTROL, "prioritylevelconfigurations", wanted)
-        for wanted in flow_control.flow_schemas(to_rfc3339(now())):
+        for wanted in flow_control.flow_schemas(now_text()):
             await self._ensure(FLOW_CONTROL, "flowschemas", wanted)
         for plural, make in (
             ("clusterroles", objects.cluster_roles),
@@ -130,7 +130,7 @@ def _text(file: str) -> str:
 
 async def _create(store: ObjectStore, obj: Object) -> bool:
     """False when it is there already."""
-    metadata = {**obj["metadata"], "uid": str(uuid.uuid4()), "creationTimestamp": to_rfc3339(now())}
+    metadata = {**obj["metadata"], "uid": new_uid(), "creationTimestamp": now_text()}
     try:
         await store.create({**obj, "metadata": metadata})
     except AlreadyExists:

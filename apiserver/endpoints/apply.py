@@ -24,7 +24,7 @@ from apiserver.schema.decode import duplicate_fields
 from apiserver.storage.cache import Entry
 from apiserver.types import Object, Resource
 from common.api.status import AlreadyExists, BadRequest, NotFound, conflict
-from common.api.time import now, to_rfc3339
+from common.api.time import now_text
 
 APPLY_PATCH = "application/apply-patch+yaml"
 ATTEMPTS = 8
@@ -37,7 +37,7 @@ async def apply(api: Api, request: Request, target: Target) -> Answer:
     view = view_for(request, resource)
     body = await request.body()
     config = read_config(body, options, request.warnings)
-    write = Write(resource, options.manager, to_rfc3339(now()), target.subresource)
+    write = Write(resource, options.manager, now_text(), target.subresource)
     wanted = Apply(write, config, options.force)
     said = list(request.warnings)
 

@@ -6,7 +6,6 @@ Upstream: apimachinery/pkg/api/validation/objectmeta.go and apiserver/pkg/regist
 from __future__ import annotations
 
 import random
-import uuid
 from typing import Any
 
 from apiserver.types import Object, Resource
@@ -18,7 +17,8 @@ from common.api.status import (
     invalid_value,
     required,
 )
-from common.api.time import now, to_rfc3339
+from common.api.time import now_text
+from common.api.uid import new_uid
 
 MAX_ANNOTATIONS = 256 * 1024
 SUFFIX_LETTERS = "bcdfghjklmnpqrstvwxz2456789"
@@ -55,8 +55,8 @@ def fill_for_create(obj: Object, resource: Resource) -> None:
         metadata.pop(field, None)
     if metadata.get("generateName") and not metadata.get("name"):
         metadata["name"] = generate_name(metadata["generateName"])
-    metadata["uid"] = str(uuid.uuid4())
-    metadata["creationTimestamp"] = to_rfc3339(now())
+    metadata["uid"] = new_uid()
+    metadata["creationTimestamp"] = now_text()
     if resource.has_generation:
         metadata["generation"] = 1
 

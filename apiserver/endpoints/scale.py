@@ -25,7 +25,7 @@ from apiserver.storage.cache import Entry
 from apiserver.types import Object, ScalePaths
 from common.api.selectors import label_selector_from, selector_of_map
 from common.api.status import BadRequest, StatusError, invalid, invalid_value
-from common.api.time import now, to_rfc3339
+from common.api.time import now_text
 
 SCALE = sent_kind("Scale", "autoscaling/v1")
 
@@ -136,7 +136,7 @@ async def _write(
 
 
 def _write_of(options: WriteOptions) -> Write:
-    return Write(SCALE, options.manager, to_rfc3339(now()), "scale")
+    return Write(SCALE, options.manager, now_text(), "scale")
 
 
 def _tracked(options: WriteOptions, scale: Object, changed: Object) -> Object:

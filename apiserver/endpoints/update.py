@@ -21,7 +21,7 @@ from apiserver.managedfields.tracking import Write, track_update
 from apiserver.storage.cache import Entry
 from apiserver.types import AdmissionRequest, Guard, Object, Resource, User
 from common.api.status import AlreadyExists, BadRequest, GoSyntax, NotFound, conflict, invalid, invalid_value
-from common.api.time import now, to_rfc3339
+from common.api.time import now_text
 
 ATTEMPTS = 8
 """How often an object may appear and vanish between a look and a write."""
@@ -106,7 +106,7 @@ async def change_object(
     store = api.store(target.resource)
     kind = store.resource
     guards: list[Guard] = []
-    write = Write(target.resource, options.manager, to_rfc3339(now()), target.subresource) if tracked else None
+    write = Write(target.resource, options.manager, now_text(), target.subresource) if tracked else None
 
     async def change(entry: Entry) -> Object | None:
         old = entry.parse()
