@@ -30,6 +30,10 @@ RELOAD_SECONDS = 30
 KEEP_ALIVE_SECONDS = 180
 """Longer than the idle time of upstream's clients (90 s), so that the server does not close under a request."""
 BACKLOG = 1024
+HEAD_SECONDS = 32.0
+"""How long a request's line and headers may take (upstream's ReadHeaderTimeout)."""
+STALL_SECONDS = 60.0
+"""How long a client may take nothing of an answer that waits for it."""
 MAX_HEAD = 1024 * 1024
 """Bytes of a request's line and headers (Go's default): whoever sends more, known or not, is cut off."""
 
@@ -92,10 +96,26 @@ class CoxProtocol(HttpToolsProtocol):
     """Bytes that have come of a head that is not complete; None in a body."""
     _date: tuple[list[tuple[bytes, bytes]], bytes] = ([], b"")
     """The headers of every answer, and their lines."""
+    _late: asyncio.TimerHandle | None = None
+    """Ends a connection whose client lets the server wait for the rest of a request."""
+    _stalled: asyncio.TimerHandle | None = None
+    """Ends a connection whose client takes nothing of its answer."""
 
     def data_received(self, data: bytes) -> None:
         if not self.refuses(data):
             super().data_received(data)
+            if self._head:
+                self.expect_rest()
+
+    def expect_rest(self) -> None:
+        """Of a head, or of a body that nobody waits for any more: the client has HEAD_SECONDS for it."""
+        if self._late is None and not self.transport.is_closing():
+            self._late = self.loop.call_later(HEAD_SECONDS, self.transport.abort)
+
+    def _came(self) -> None:
+        if self._late is not None:
+            self._late.cancel()
+            self._late = None
 
     def refuses(self, data: bytes) -> bool:
         """Whether a head has grown too large with this; the connection ends then."""
@@ -110,17 +130,51 @@ class CoxProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._head = None
+        self._came()
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
         self._head = 0
+        self._came()
         super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self._head is None:
+            self.expect_rest()
+        if self.flow.write_paused and self._stalled is None:
+            self._expect_taking()
+
+    def _expect_taking(self) -> None:
+        """An answer is written at once, however large: it stays in memory until its client takes it, or stops to."""
+        left = self.transport.get_write_buffer_size()
+        self._stalled = self.loop.call_later(STALL_SECONDS, self._look, left)
+
+    def _look(self, left: int) -> None:
+        self._stalled = None
+        if self.transport.get_write_buffer_size() >= left:
+            self.transport.abort()
+        else:
+            self._expect_taking()
+
+    def resume_writing(self) -> None:
+        if self._stalled is not None:
+            self._stalled.cancel()
+            self._stalled = None
+        super().resume_writing()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._came()
+        if self._stalled is not None:
+            self._stalled.cancel()
+        super().connection_lost(exc)
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         # app_state is copied into every scope of this connection, of websockets too
         peer = peer_identity(transport.get_extra_info("ssl_object"))
         self.app_state = {**self.app_state, "peer": peer, "abort": transport.abort, "answer": self.answer}
+        self.expect_rest()
 
     def answer(self, scope: Mapping[str, Any], status: int, head: bytes, body: bytes) -> bool:
         """Writes a whole answer at once; ``head`` is the lines of its headers. False if it must go through ``send``.

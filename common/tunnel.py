@@ -127,6 +127,8 @@ class TunnelProtocol(CoxProtocol):
                 self.handle_websocket_upgrade()
         except httptools.HttpParserError:
             self.send_400_response("Invalid HTTP request received.")
+        if self._head:
+            self.expect_rest()
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self.tunnel is not None:

@@ -1,4 +1,4 @@
-"""nodes/proxy, as one of the proxy subresources: what goes through, what is changed on the way, and what is not held."""
+"""nodes/proxy, as one of the proxy subresources: what goes through, and what is changed on the way."""
 
 from __future__ import annotations
 

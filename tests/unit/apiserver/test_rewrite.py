@@ -37,7 +37,8 @@ def test_urls(before: str, after: str) -> None:
     assert PREFIX.url(before) == after
 
 
-PAGE = """<!DOCTYPE html><HTML><head><link rel="x" href='/style.css'><script src=/app.js>if (a <b) "<a href='/no'>"</script>
+PAGE = """<!DOCTYPE html><HTML><head><link rel="x" href='/style.css'>
+<script src=/app.js>if (a <b) "<a href='/no'>"</script>
 <!-- <a href="/no"> --><style>a { background: url(<a href="/no">) }</style><title><a href="/no"></title></head>
 <body background="/b.png"><a class=x href="/a?x=1&amp;y=2">\u00e4</a><A HREF = /b >b</A><a href="c">c</a> 1 < 2
 <img alt="/x>y" src="/i.png"/><form action="http://10.244.1.5:80/go" data-href="/no"></form></body></HTML>"""
