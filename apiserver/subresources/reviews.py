@@ -6,14 +6,15 @@ https://kubernetes.io/docs/reference/access-authn-authz/authentication/#self-sub
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from apiserver.endpoints.request import Answer, Request, Send, json_answer
+from apiserver.resources.validation import reviews as checks
 from apiserver.subresources.context import Context
 from apiserver.subresources.http import read_object
 from apiserver.types import Attributes, Connection, Object, User
-from common.api.status import BadRequest, FieldError, Unauthorized, invalid, invalid_value, required
+from common.api.status import BadRequest, FieldError, Unauthorized, invalid
 from common.api.time import now, to_rfc3339
 
 AUTHENTICATION = "authentication.k8s.io/v1"
@@ -58,20 +59,23 @@ async def self_subject_review(context: Context, connection: Connection, request:
 
 async def subject_access_review(context: Context, connection: Connection, request: Request, send: Send) -> Answer:
     review = await read_object(request, "SubjectAccessReview", AUTHORIZATION)
+    _refuse(checks.check_subject_access_review(review))
     return _access(context, review, _subject(review))
 
 
 async def self_subject_access_review(context: Context, connection: Connection, request: Request, send: Send) -> Answer:
     review = await read_object(request, "SelfSubjectAccessReview", AUTHORIZATION)
+    _refuse(checks.check_self_subject_access_review(review))
     return _access(context, review, connection.user)
 
 
 async def local_subject_access_review(context: Context, connection: Connection, request: Request, send: Send) -> Answer:
     review = await read_object(request, "LocalSubjectAccessReview", AUTHORIZATION)
-    namespace = ((review.get("spec") or {}).get("resourceAttributes") or {}).get("namespace", "")
-    if namespace != connection.namespace:
-        text = f"must match metadata.namespace: {connection.namespace}"
-        raise _invalid(review, [invalid_value("spec.resourceAttributes.namespace", namespace, text)])
+    metadata = review.setdefault("metadata", {})
+    given = metadata.setdefault("namespace", connection.namespace)
+    if given != connection.namespace:
+        raise BadRequest("the namespace of the provided object does not match the namespace sent on the request")
+    _refuse(checks.check_local_subject_access_review(review, connection.namespace))
     return _access(context, review, _subject(review))
 
 
@@ -80,9 +84,9 @@ async def self_subject_rules_review(context: Context, connection: Connection, re
     namespace = (review.get("spec") or {}).get("namespace")
     if not namespace:
         raise BadRequest("no namespace on request")
-    rules = context.authorizer.rules_for(connection.user, namespace)
+    rules = _once(context.authorizer.rules_for(connection.user, namespace))
     resource_fields = ("verbs", "apiGroups", "resources", "resourceNames")
-    review.setdefault("metadata", {})
+    review["metadata"], review["spec"] = {}, {}  # upstream's answer is a new object
     review["status"] = {
         "resourceRules": [_only(rule, resource_fields) for rule in rules if rule.get("resources")],
         "nonResourceRules": [
@@ -93,6 +97,14 @@ async def self_subject_rules_review(context: Context, connection: Connection, re
     return json_answer(review, 201)
 
 
+def _once(rules: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    kept: list[Mapping[str, Any]] = []
+    for rule in rules:
+        if rule not in kept:
+            kept.append(rule)
+    return kept
+
+
 def _only(rule: Mapping[str, Any], fields: tuple[str, ...]) -> Object:
     return {field: list(rule[field]) for field in fields if rule.get(field)}
 
@@ -100,8 +112,6 @@ def _only(rule: Mapping[str, Any], fields: tuple[str, ...]) -> Object:
 def _subject(review: Object) -> User:
     spec = review.get("spec") or {}
     extra = {key.lower(): tuple(values or ()) for key, values in (spec.get("extra") or {}).items()}
-    if not spec.get("user") and not spec.get("groups"):
-        raise _invalid(review, [required("spec.user", "at least one of user or group must be specified")])
     return User(spec.get("user") or "", spec.get("uid") or "", tuple(spec.get("groups") or ()), extra)
 
 
@@ -113,15 +123,9 @@ def _access(context: Context, review: Object, user: User) -> Answer:
 
 
 def attributes_of(review: Object, user: User) -> Attributes:
-    """What a review asks about. Raises Invalid unless it is one resource or one path."""
+    """What a review asks about: one resource or one path."""
     spec = review.get("spec") or {}
     resource, path = spec.get("resourceAttributes"), spec.get("nonResourceAttributes")
-    if resource is not None and path is not None:
-        text = "cannot be specified in combination with resourceAttributes"
-        raise _invalid(review, [invalid_value("spec.nonResourceAttributes", path, text)])
-    if path is None and resource is None:
-        text = "exactly one of nonResourceAttributes or resourceAttributes must be specified"
-        raise _invalid(review, [invalid_value("spec.resourceAttributes", None, text)])
     if path is not None:
         return Attributes(user, path.get("verb") or "", path=path.get("path") or "", is_resource=False)
     assert resource is not None
@@ -130,5 +134,7 @@ def attributes_of(review: Object, user: User) -> Attributes:
     return Attributes(user, **asked)
 
 
-def _invalid(review: Object, errors: list[FieldError]) -> Exception:
-    return invalid(review["kind"], "", "authorization.k8s.io", errors)
+def _refuse(errors: list[FieldError]) -> None:
+    """Upstream names the group alone: the internal review has lost its kind by then."""
+    if errors:
+        raise invalid("", "", "authorization.k8s.io", errors)
