@@ -59,7 +59,7 @@ ROLE_BINDING = (
 
 def _class_name(storage_class: Object) -> str:
     annotations = dig(storage_class, "metadata", "annotations") or {}
-    default = annotations.get("storageclass.kubernetes.io/is-default-class") == "true"
+    default = any(annotations.get(f"storageclass.{v}kubernetes.io/is-default-class") == "true" for v in ("", "beta."))
     return f"{dig(storage_class, 'metadata', 'name')}{' (default)' if default else ''}"
 
 
@@ -73,7 +73,7 @@ STORAGE_CLASS = (
 )
 VOLUME_ATTACHMENT = (
     Column("Name", "string", lambda o: dig(o, "metadata", "name"), format="name"),
-    text("Attacher", "spec", "attacher"),
+    Column("Attacher", "string", lambda o: dig(o, "spec", "attacher"), format="name"),
     text("PV", "spec", "source", "persistentVolumeName"),
     text("Node", "spec", "nodeName"),
     cell("Attached", lambda o: bool(dig(o, "status", "attached")), type="boolean"),
@@ -120,7 +120,7 @@ RUNTIME_CLASS = (NAME, text("Handler", "handler"), AGE)
 
 
 def _slice_ports(obj: Object) -> str:
-    ports = ["*" if p.get("port") is None else str(p["port"]) for p in obj.get("ports") or ()]
+    ports = [str(p.get("name", "*") if p.get("port") is None else p["port"]) for p in obj.get("ports") or ()]
     return shortened(ports) if ports else UNSET
 
 

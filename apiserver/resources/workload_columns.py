@@ -36,8 +36,8 @@ def _of_desired(ready: str) -> Column:
 DEPLOYMENT = (
     NAME,
     _of_desired("readyReplicas"),
-    number("Up-to-date", "status", "updatedReplicas"),
-    number("Available", "status", "availableReplicas"),
+    cell("Up-to-date", lambda o: dig(o, "status", "updatedReplicas") or 0),
+    cell("Available", lambda o: dig(o, "status", "availableReplicas") or 0),
     AGE,
     *_TEMPLATE,
     _SELECTOR,
@@ -81,7 +81,7 @@ def _controller(obj: Object) -> str:
 CONTROLLER_REVISION = (
     NAME,
     cell("Controller", _controller),
-    cell("Revision", lambda o: str(o.get("revision", 0))),
+    cell("Revision", lambda o: o.get("revision", 0)),
     AGE,
 )
 
@@ -189,8 +189,8 @@ AUTOSCALER = (
     cell("Reference", _reference),
     cell("Targets", _targets),
     cell("MinPods", _min_pods),
-    cell("MaxPods", lambda o: dig(o, "spec", "maxReplicas") or 0, type="integer"),
-    number("Replicas", "status", "currentReplicas"),
+    cell("MaxPods", lambda o: dig(o, "spec", "maxReplicas") or 0),
+    cell("Replicas", lambda o: dig(o, "status", "currentReplicas") or 0),
     AGE,
 )
 
