@@ -73,7 +73,7 @@ def _selector_text(selector: Any) -> str:
 
 
 async def get_scale(api: Api, request: Request, target: Target) -> Answer:
-    obj = (await api.store(target.resource).entry(target.namespace, target.name)).object
+    obj = await api.store(target.resource).get(target.namespace, target.name)
     return json_answer(scale_of(obj, _paths(target)))
 
 

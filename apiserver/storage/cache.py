@@ -19,12 +19,14 @@ from common.api.selectors import Requirement, Selector
 
 HISTORY = 2048
 """How many recent events of a resource are kept for watches that start in the past."""
+PARSED = 512
+"""How many objects of a resource are kept parsed: a parsed object takes several times its bytes."""
 
 
 class Entry:
     """One object at one revision."""
 
-    __slots__ = ("_object", "data", "fields", "key", "labels", "name", "namespace", "revision")
+    __slots__ = ("data", "fields", "key", "labels", "name", "namespace", "parsed", "revision")
 
     def __init__(
         self, namespace: str, name: str, revision: int, data: bytes, obj: Object, fields: dict[str, str]
@@ -36,14 +38,8 @@ class Entry:
         self.data = data
         self.labels: Mapping[str, str] = obj["metadata"].get("labels") or {}
         self.fields = fields
-        self._object: Object | None = None
-
-    @property
-    def object(self) -> Object:
-        """Parsed, kept and shared: never change it."""
-        if self._object is None:
-            self._object = orjson.loads(self.data)
-        return self._object
+        self.parsed: Object | None = None
+        """See :meth:`ResourceCache.object_of`."""
 
     def parse(self) -> Object:
         """A private copy."""
@@ -88,6 +84,7 @@ class ResourceCache:
         """The revision of the last change."""
         self.received = self.starts = 0
         """Changes since the process began, and lists that the cache began from."""
+        self._parsed: deque[Entry] = deque()
         self.callbacks: list[Callback] = []
         self.listeners: list[Callable[[Event], None]] = []
 
@@ -107,6 +104,7 @@ class ResourceCache:
         """Starts again from a list: history ends here."""
         before = self.entries
         self.entries, self._names, self._index = {}, {}, {}
+        self._parsed.clear()
         self.history.clear()
         self.starts += 1
         self.oldest = self.changed = revision
@@ -179,7 +177,7 @@ class ResourceCache:
 
     def _call_back(self, type_: str, entry: Entry) -> None:
         if self.callbacks:
-            obj = entry.object
+            obj = entry.parsed or entry.parse()
             for callback in self.callbacks:
                 callback(type_, obj)
 
@@ -187,6 +185,15 @@ class ResourceCache:
 
     def get(self, namespace: str, name: str) -> Entry | None:
         return self.entries.get(f"{namespace}/{name}" if namespace else name)
+
+    def object_of(self, entry: Entry) -> Object:
+        """Parsed, shared, and kept for the next who asks: never change it."""
+        if entry.parsed is None:
+            entry.parsed = entry.parse()
+            self._parsed.append(entry)
+            if len(self._parsed) > PARSED:
+                self._parsed.popleft().parsed = None
+        return entry.parsed
 
     def select(self, namespace: str, labels: Selector, fields: Selector) -> list[Entry]:
         """In the order of etcd's keys. An empty namespace means all."""

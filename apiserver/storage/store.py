@@ -141,10 +141,10 @@ class Store:
 
     def cached(self, namespace: str, name: str) -> Object | None:
         entry = self.cache.get(namespace, name)
-        return None if entry is None else entry.object
+        return None if entry is None else self.cache.object_of(entry)
 
     def cached_list(self, namespace: str | None = None) -> Iterable[Object]:
-        return [entry.object for entry in self.cache.all(namespace or "")]
+        return [self.cache.object_of(entry) for entry in self.cache.all(namespace or "")]
 
     def on_change(self, callback: Callable[[str, Object], None]) -> None:
         self.cache.callbacks.append(callback)
@@ -239,7 +239,7 @@ class Store:
             )
             if self._claims_of is not None:
                 after = claims.NOTHING if remove else self._claims_of(result)
-                _add(request, claims.terms(self._claims_of(entry.object), after))
+                _add(request, claims.terms(self._claims_of(self.cache.object_of(entry)), after))
             answer = await self._commit(request, guards)
             if answer.succeeded:
                 result["metadata"]["resourceVersion"] = str(answer.header.revision)
