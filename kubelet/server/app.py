@@ -19,7 +19,7 @@ from starlette.websockets import WebSocket
 
 from common.api.status import BadRequest, StatusError
 from common.tunnel import Tunnel, tunnel_of
-from kubelet.server import logs, portforward, remotecommand, websockets
+from kubelet.server import logs, portforward, portforward_websocket, remotecommand, websockets
 from kubelet.server.auth import Authorization
 from kubelet.server.session import refusal
 from kubelet.server.stats import StatsCollector
@@ -120,8 +120,13 @@ class KubeletServer:
         return portforward.serve(request, _tunnel(request), self._port_target(request))
 
     async def port_forward_websocket(self, websocket: WebSocket) -> None:
-        text = f"unable to upgrade: port-forward speaks SPDY/3.1, or {portforward.WEBSOCKET_PROTOCOL} in a WebSocket"
-        await websocket.send_denial_response(PlainTextResponse(text, status_code=400))
+        try:
+            ports = portforward_websocket.ports_of(websocket.query_params.getlist("port"))
+            target = self._port_target(websocket)
+        except (StatusError, RuntimeFailure) as error:
+            await websocket.send_denial_response(refusal(error))
+            return
+        await portforward_websocket.serve(websocket, target, ports)
 
     def _open_exec(self, asked: HTTPConnection) -> OpenSession:
         async def open_session() -> ExecSession:

@@ -290,11 +290,22 @@ def test_streams_need_an_upgrade(client: TestClient, path: str) -> None:
     assert "unable to upgrade" in answer.text
 
 
-def test_port_forward_over_websocket_needs_its_protocol(client: TestClient) -> None:
-    with pytest.raises(WebSocketDenialResponse) as refused, client.websocket_connect("/portForward/default/web"):
+@pytest.mark.parametrize(
+    ("query", "text"),
+    [
+        ("", 'query parameter "port" is required'),
+        ("?port=", 'query parameter "port" cannot be empty'),
+        ("?port=80,x", 'unable to parse "x" as a port'),
+        ("?port=80&port=65536", 'unable to parse "65536" as a port'),
+        ("?port=0", 'unable to parse "0" as a port'),
+    ],
+)
+def test_port_forward_over_websocket_needs_ports(client: TestClient, query: str, text: str) -> None:
+    path = f"/portForward/default/web{query}"
+    with pytest.raises(WebSocketDenialResponse) as refused, client.websocket_connect(path):
         pass
     assert refused.value.status_code == 400
-    assert "SPDY/3.1+portforward.k8s.io" in refused.value.text
+    assert text in refused.value.text
 
 
 def test_lists_and_figures(client: TestClient) -> None:
