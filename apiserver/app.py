@@ -82,7 +82,9 @@ def not_served() -> NotFound:
 
 def verb_of(request: Request, path: ResourcePath) -> str:
     """The verb that is authorised and counted; "" for a method that there is no verb for."""
-    if path.watch or (request.method == "GET" and not path.name and request.flag("watch")):
+    if path.watch:
+        return "watch" if request.method == "GET" else ""
+    if request.method == "GET" and not path.name and request.flag("watch"):
         return "watch"
     verbs = _OBJECT if path.name else _COLLECTION
     return verbs.get("GET" if request.method == "HEAD" else request.method, "")

@@ -85,7 +85,8 @@ class MapOf:
         self.walker = walker_of(self.value)
 
     def added(self, value: Any) -> Fields:
-        return {SELF: LEAF, **self.created(value)} if value else LEAF
+        # The schema calls what may be any JSON (a RawExtension) a map.
+        return {SELF: LEAF, **self.created(value)} if value and isinstance(value, dict) else LEAF
 
     def created(self, value: Any) -> Fields:
         walker = self.walker
@@ -94,7 +95,10 @@ class MapOf:
         return {f"f:{k}": walker.added(v) for k, v in value.items()}
 
     def compare(self, old: Any, new: Any) -> Change:
-        return compare_maps(old or {}, new or {}, self.walker)
+        old, new = old or {}, new or {}
+        if not isinstance(old, dict) or not isinstance(new, dict):
+            return LEAF, None
+        return compare_maps(old, new, self.walker)
 
 
 def compare_maps(old: dict[str, Any], new: dict[str, Any], walker: Container | None) -> Change:

@@ -1,0 +1,99 @@
+"""No request, however wrong, makes the server fail or hang: see tests/fuzz. The server is one of the test's own."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import ssl
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import aiohttp
+import pytest
+from yarl import URL
+
+from tests.fuzz.requests import Requests, Wire
+from tests.integration.conftest import (
+    ApiServer,
+    _load_identity,
+    apiserver_command,
+    client_of,
+    etcd_process,
+    free_port,
+    wait_ready,
+)
+
+SECONDS = float(os.environ.get("COX_FUZZ_SECONDS", "15"))
+SEED = int(os.environ.get("COX_FUZZ_SEED", "0")) or random.randrange(1 << 40)
+AT_ONCE = 8
+BOUND = 15
+"""Seconds. A revision that is far away is waited for a little; nothing else takes time."""
+
+
+@pytest.fixture(scope="module")
+def own_server(
+    apiserver: ApiServer, certificates: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[ApiServer]:
+    path = tmp_path_factory.mktemp("fuzz")
+    etcd = etcd_process(path, certificates)
+    etcd.start()
+    port = free_port()
+    command = apiserver_command(etcd, certificates, port)
+    url = f"https://127.0.0.1:{port}"
+    server = replace(apiserver, command=command, log=path / "api.log", url=url, process=None)
+    server.start()
+    try:
+        wait_ready(server)
+        yield server
+    finally:
+        server.stop()
+        etcd.stop()
+
+
+async def ask(session: aiohttp.ClientSession, url: str, wire: Wire) -> int:
+    """The status; 0 for a connection that was closed without one, -1 when there was none in time."""
+    target = URL(url + wire.path, encoded=True).update_query(wire.query)
+    try:
+        async with asyncio.timeout(BOUND):
+            async with session.request(
+                wire.method, target, headers=wire.headers, data=wire.body or None, allow_redirects=False
+            ) as answer:
+                if answer.status != 200 or "watch" not in str(target):  # a watch may have nothing to say
+                    await answer.read()
+                return answer.status
+    except TimeoutError:
+        return -1
+    except (aiohttp.ClientError, ValueError):
+        return 0
+
+
+async def test_no_request_makes_the_server_fail(own_server: ApiServer) -> None:
+    context = ssl.create_default_context(cafile=str(own_server.pki / "ca.crt"))
+    _load_identity(context, own_server.kubeconfig())
+    failures: dict[str, str] = {}
+    statuses: Counter[int] = Counter()
+    end = time.monotonic() + SECONDS
+    numbers = iter(range(1 << 60))
+
+    async def client() -> None:
+        connector = aiohttp.TCPConnector(ssl=context, limit=0)
+        async with aiohttp.ClientSession(connector=connector) as session:
+            while time.monotonic() < end:
+                number = next(numbers)
+                wire = Requests(SEED + number).one()
+                status = await ask(session, own_server.url, wire)
+                statuses[status] += 1
+                if status in (-1, 500):
+                    failures.setdefault(f"{status} {wire.method} {wire.path}", f"seed {SEED + number}: {wire.shown()}")
+
+    await asyncio.gather(*(client() for _ in range(AT_ONCE)))
+    print(statuses)
+    assert not failures, "\n".join(f"{what}\n    {how}" for what, how in failures.items())
+    with client_of(own_server) as http:
+        assert http.get("/readyz").status_code == 200
+    assert "Traceback" not in own_server.log.read_text()
+    assert {200, 201, 400, 404, 409, 415, 422} <= statuses.keys(), statuses
