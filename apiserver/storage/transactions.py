@@ -13,32 +13,45 @@ from aetcd import rpc
 
 def create(key: bytes, value: bytes, lease: int = 0) -> Any:
     """Puts the key if it is not there; when it lost, whether it is there (other terms may have failed)."""
-    return rpc.TxnRequest(
-        compare=[absent(key)],
-        success=[put(key, value, lease)],
-        failure=[rpc.RequestOp(request_range=rpc.RangeRequest(key=key, count_only=True))],
-    )
+    request = rpc.TxnRequest()
+    compare = request.compare.add()
+    compare.target, compare.key, compare.create_revision = rpc.Compare.CREATE, key, 0
+    _put(request, key, value, lease)
+    read = request.failure.add().request_range
+    read.key, read.count_only = key, True
+    return request
 
 
 def update(key: bytes, value: bytes, revision: int, lease: int = 0) -> Any:
     """Puts the key if it is still at ``revision``; its present state otherwise."""
-    return rpc.TxnRequest(
-        compare=[at(key, revision)],
-        success=[put(key, value, lease)],
-        failure=[rpc.RequestOp(request_range=rpc.RangeRequest(key=key))],
-    )
+    request = _if_at(key, revision)
+    _put(request, key, value, lease)
+    return request
 
 
 def delete(key: bytes, revision: int) -> Any:
     """Removes the key if it is still at ``revision``; its present state otherwise."""
-    return rpc.TxnRequest(
-        compare=[at(key, revision)],
-        success=[rpc.RequestOp(request_delete_range=rpc.DeleteRangeRequest(key=key))],
-        failure=[rpc.RequestOp(request_range=rpc.RangeRequest(key=key))],
-    )
+    request = _if_at(key, revision)
+    request.success.add().request_delete_range.key = key
+    return request
+
+
+def _if_at(key: bytes, revision: int) -> Any:
+    request = rpc.TxnRequest()
+    compare = request.compare.add()
+    compare.target, compare.key, compare.mod_revision = rpc.Compare.MOD, key, revision
+    request.failure.add().request_range.key = key
+    return request
+
+
+def _put(request: Any, key: bytes, value: bytes, lease: int) -> None:
+    """Filled in place, as above: messages made apart and copied in cost twice as much."""
+    put = request.success.add().request_put
+    put.key, put.value, put.lease = key, value, lease
 
 
 def put(key: bytes, value: bytes, lease: int = 0) -> Any:
+    """One step of another transaction."""
     return rpc.RequestOp(request_put=rpc.PutRequest(key=key, value=value, lease=lease))
 
 
