@@ -248,10 +248,7 @@ def _level(spec: Spec, name: str) -> Errors:
         detail = "type must be 'Exempt' if and only if name is 'exempt'"
         errors.append(invalid_value("spec.type", kind, detail))
     if kind == "Exempt":
-        if exempt is None:
-            errors.append(required("spec.exempt", "must not be empty when type is Exempt"))
-        else:
-            errors += _shares(exempt, "spec.exempt")
+        errors += _shares(exempt or {}, "spec.exempt")
         if limited is not None:
             errors.append(field_forbidden("spec.limited", "must be nil if the type is not Limited"))
     elif kind == "Limited":

@@ -164,13 +164,13 @@ def _format(field: str, text: str, completions: int) -> Errors:
 
 
 def _pods(status: Spec, before: Spec) -> Errors:
-    terminating, ready, active = (status.get(f) or 0 for f in ("terminating", "ready", "active"))
+    terminating, ready, active = status.get("terminating") or 0, status.get("ready"), status.get("active") or 0
     errors: Errors = []
     changed = _finish_changed(status, before) or terminating != (before.get("terminating") or 0)
     if changed and terminating > 0 and _finished(status):
         errors.append(invalid_value("status.terminating", terminating, "terminating>0 is invalid for finished job"))
-    changed = ready != (before.get("ready") or 0) or active != (before.get("active") or 0)
-    if changed and ready > active:
+    changed = ready != before.get("ready") or active != (before.get("active") or 0)
+    if changed and ready is not None and ready > active:
         errors.append(invalid_value("status.ready", ready, "cannot set more ready pods than active"))
     return errors
 
