@@ -73,6 +73,9 @@ class ServiceAllocation:
             old = request.old_object.get("spec") or {}
             drop_unneeded(spec, old)
             keep_allocated(spec, old)
+            status = request.object.get("status") or {}
+            if spec.get("type") != "LoadBalancer" and status.get("loadBalancer"):
+                status["loadBalancer"] = {}
         owner = f"{request.namespace}/{request.object['metadata'].get('name') or request.name}"
         try:
             errors = self._allocate(spec, old, owner)

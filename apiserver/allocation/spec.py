@@ -42,6 +42,11 @@ def needs_health_port(spec: Object) -> bool:
     return spec.get("type") == "LoadBalancer" and spec.get("externalTrafficPolicy") == "Local"
 
 
+def is_external(spec: Object) -> bool:
+    """Whether traffic from outside reaches the Service, so that a policy for it means something."""
+    return spec.get("type") in ("NodePort", "LoadBalancer") or bool(spec.get("externalIPs"))
+
+
 def addresses_of(spec: Object) -> list[str]:
     ips = spec.get("clusterIPs") or ([spec["clusterIP"]] if spec.get("clusterIP") else [])
     return [ip for ip in ips if ip and ip != NONE]
@@ -91,6 +96,16 @@ def drop_unneeded(spec: Object, old: Object) -> None:
     same_health = spec.get("healthCheckNodePort") == old.get("healthCheckNodePort")
     if needs_health_port(old) and not needs_health_port(spec) and same_health:
         spec.pop("healthCheckNodePort", None)
+    if is_external(old) and not is_external(spec):
+        _drop(spec, old, "externalTrafficPolicy")
+    if old.get("type") == "LoadBalancer" != spec.get("type"):
+        _drop(spec, old, "allocateLoadBalancerNodePorts")
+        _drop(spec, old, "loadBalancerClass")
+
+
+def _drop(spec: Object, old: Object, field: str) -> None:
+    if spec.get(field) == old.get(field):
+        spec.pop(field, None)
 
 
 def _copy(spec: Object, old: Object, field: str) -> None:

@@ -36,7 +36,7 @@ def drop_lease_strategy(obj: Object, old: Object | None = None, subresource: str
     before = (old or {}).get("spec") or {}
     for name in ("strategy", "preferredHolder"):
         if name not in before:
-            obj["spec"].pop(name, None)
+            (obj.get("spec") or {}).pop(name, None)
 
 
 def default_endpoint_slice(obj: Object) -> None:

@@ -16,7 +16,7 @@ from apiserver.subresources.context import Context
 from apiserver.subresources.http import SUCCESS, check_name, read_object
 from apiserver.types import Connection, Object
 from common.api.selectors import label_selector_from
-from common.api.status import Forbidden, InternalError, StatusError, TooManyRequests, forbidden
+from common.api.status import Conflict, Forbidden, InternalError, StatusError, TooManyRequests, forbidden
 from common.api.time import now, to_rfc3339
 
 GROUP = "policy"
@@ -24,6 +24,8 @@ REFUSED = "Cannot evict pod as it would violate the pod's disruption budget."
 SEVERAL = "This pod has more than one PodDisruptionBudget, which the eviction subresource does not support."
 MAX_DISRUPTED = 2000
 RETRY_SECONDS = 10
+ATTEMPTS = 8
+"""How often an eviction is begun again because the pod has changed."""
 
 
 def needs_no_budget(pod: Object) -> bool:
@@ -31,6 +33,10 @@ def needs_no_budget(pod: Object) -> bool:
     return (pod.get("status") or {}).get("phase") in ("Succeeded", "Failed", "Pending") or (
         "deletionTimestamp" in pod["metadata"]
     )
+
+
+def may_yet_count(pod: Object) -> bool:
+    return (pod.get("status") or {}).get("phase") == "Pending" and "deletionTimestamp" not in pod["metadata"]
 
 
 def is_ready(pod: Object) -> bool:
@@ -92,34 +98,53 @@ async def handle(context: Context, connection: Connection, request: Request, sen
     if request.query.get("dryRun"):
         raw["dryRun"] = request.query["dryRun"]
     options = parse_delete_options(raw)
+    for attempt in range(ATTEMPTS):
+        try:
+            await _evict(context, connection, request, options)
+            break
+        except Conflict:
+            if options.resource_version is not None or attempt + 1 == ATTEMPTS:
+                raise
+    return json_answer(SUCCESS, 201)
+
+
+async def _evict(context: Context, connection: Connection, request: Request, options: DeleteOptions) -> None:
+    """Raises Conflict when the pod is no longer what it was when its budget was (or was not) asked."""
     pod = await context.store("", "pods").get(connection.namespace, connection.name)
     node = node_of(connection.user)
     if node is not None and (pod.get("spec") or {}).get("nodeName") != node:
         text = f'node "{node}" can only evict pods with spec.nodeName set to itself'
         raise forbidden("pods", connection.name, "", text)
     context.api.store(connection.resource).check_preconditions(pod, options.uid, options.resource_version)
-    if not needs_no_budget(pod):
-        await _ask_budget(context, pod, options)
-        if not options.dry_run:
-            marked = await _mark(context, pod, options)
-            if options.resource_version is not None:  # it is another now, and by our own hand
-                options = replace(options, resource_version=marked["metadata"]["resourceVersion"])
+    if needs_no_budget(pod):
+        # What never ran may be running by now, and then its budget has a say.
+        asked = may_yet_count(pod)
+    else:
+        asked = await _ask_budget(context, pod, options)
+    if asked and options.resource_version is None:
+        options = replace(options, resource_version=pod["metadata"]["resourceVersion"])
+    if not needs_no_budget(pod) and not options.dry_run:
+        marked = await _mark(context, pod, options)
+        if options.resource_version is not None:  # it is another now, and by our own hand
+            options = replace(options, resource_version=marked["metadata"]["resourceVersion"])
     target = Target(connection.resource, connection.namespace, connection.name)
     await delete_object(context.api, target, connection.user, options, request.warnings)
-    return json_answer(SUCCESS, 201)
 
 
-async def _ask_budget(context: Context, pod: Object, options: DeleteOptions) -> None:
+async def _ask_budget(context: Context, pod: Object, options: DeleteOptions) -> bool:
+    """Takes one disruption from the pod's budget, if it has one. True when the pod was spared as not ready: then it
+    must still be so when it goes."""
     metadata = pod["metadata"]
     store = context.store(GROUP, "poddisruptionbudgets")
+    await store.fresh()  # a budget that another server made counts at once
     budgets = [b for b in store.cached_list(metadata["namespace"]) if covers(b, pod)]
     if not budgets:
-        return
+        return False
     if len(budgets) > 1:
         raise InternalError(SEVERAL)
     budget = budgets[0]
     if spared(budget, pod):
-        return
+        return True
 
     def change(current: Object) -> Object | None:
         taken = take_one(current, metadata["name"])
@@ -128,9 +153,9 @@ async def _ask_budget(context: Context, pod: Object, options: DeleteOptions) -> 
     try:
         await store.update(metadata["namespace"], budget["metadata"]["name"], change)
     except StatusError as error:
-        if error.code == 404:  # the budget is gone since: nothing protects the pod any more
-            return
-        raise
+        if error.code != 404:  # the budget is gone since: nothing protects the pod any more
+            raise
+    return False
 
 
 async def _mark(context: Context, pod: Object, options: DeleteOptions) -> Object:

@@ -32,3 +32,12 @@ def test_a_raw_extension_is_any_json(http: httpx.Client, namespace: str, data: A
 def test_the_old_watch_paths_are_read_only(http: httpx.Client, namespace: str, method: str) -> None:
     answer = http.request(method, f"/api/v1/watch/namespaces/{namespace}/configmaps", json={})
     assert answer.status_code == 405
+
+
+def test_a_lease_may_come_without_its_spec(http: httpx.Client, namespace: str) -> None:
+    path = f"/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases"
+    lease = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": "l"}}
+    stored = http.post(path, json=lease).json()
+    del stored["spec"]
+    answer = http.put(f"{path}/l", json=stored)
+    assert answer.status_code == 200, answer.text

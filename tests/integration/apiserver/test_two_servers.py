@@ -215,6 +215,27 @@ def test_what_the_other_server_was_told_counts_at_once(http: httpx.Client, other
             first.delete(f"/apis/scheduling.k8s.io/v1/priorityclasses/{name}")
 
 
+def test_a_budget_counts_at_once_on_both(http: httpx.Client, other: ApiServer, namespace: str) -> None:
+    pods = f"/api/v1/namespaces/{namespace}/pods"
+    budgets = f"/apis/policy/v1/namespaces/{namespace}/poddisruptionbudgets"
+    running = {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}
+    with client_of(other) as second:
+        for number in range(10):
+            first, then = (http, second) if number % 2 else (second, http)
+            name = f"p{number}"
+            pod = made("Pod", name, spec={"containers": [{"name": "c", "image": "i"}]})
+            pod["metadata"]["labels"] = {"app": name}
+            assert first.post(pods, json=pod).status_code == 201
+            merge = {"content-type": "application/merge-patch+json"}
+            status = orjson.dumps({"status": running})
+            assert first.patch(f"{pods}/{name}/status", content=status, headers=merge).status_code == 200
+            spec = {"minAvailable": 1, "selector": {"matchLabels": {"app": name}}}
+            budget = {**made("PodDisruptionBudget", name, spec=spec), "apiVersion": "policy/v1"}
+            assert first.post(budgets, json=budget).status_code == 201
+            eviction = {**made("Eviction", name), "apiVersion": "policy/v1"}
+            assert then.post(f"{pods}/{name}/eviction", json=eviction).status_code == 429
+
+
 def test_the_kubernetes_service_leads_to_the_first_of_an_address(
     http: httpx.Client, other: ApiServer, api_port: int
 ) -> None:

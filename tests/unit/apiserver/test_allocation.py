@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from types import SimpleNamespace
 from typing import Any
 
@@ -164,6 +165,23 @@ async def test_a_new_type_drops_what_it_has_no_use_for() -> None:
     await admit(plugin, new, old)
     assert "clusterIP" not in new["spec"]
     assert "nodePort" not in new["spec"]["ports"][0]
+
+
+async def test_what_only_the_old_type_had_goes_unless_it_was_changed() -> None:
+    plugin = allocation()
+    balanced = {"externalTrafficPolicy": "Cluster", "allocateLoadBalancerNodePorts": True, "loadBalancerClass": "a/b"}
+    old = service(type="LoadBalancer", **balanced)
+    old["status"] = {"loadBalancer": {"ingress": [{"ip": "192.0.2.1"}]}}
+    await admit(plugin, old)
+    new = copy.deepcopy(old)
+    new["spec"]["type"] = "ClusterIP"
+    await admit(plugin, new, old)
+    assert not balanced.keys() & new["spec"].keys()
+    assert new["status"]["loadBalancer"] == {}
+    other = copy.deepcopy(old)
+    other["spec"] |= {"type": "ClusterIP", "externalTrafficPolicy": "Local"}
+    await admit(plugin, other, old)
+    assert other["spec"]["externalTrafficPolicy"] == "Local", "an error of the client's, for validation to tell"
 
 
 async def test_stored_services_count_from_the_start_and_until_their_end() -> None:
