@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import random
+from base64 import b64encode
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import orjson
 
@@ -18,7 +20,7 @@ from apiserver.endpoints.list import reach
 from apiserver.endpoints.options import ListOptions, list_options, parse_revision
 from apiserver.endpoints.request import Request, Send, Target
 from apiserver.endpoints.sinks import Sink, sink_for
-from apiserver.endpoints.views import TableView, encoder_of, view_for
+from apiserver.endpoints.views import META, TableView, encoder_of, view_for
 from apiserver.storage.cache import Entry, Event
 from apiserver.storage.store import Store
 from apiserver.storage.watchers import Encoder, Scope, Watcher, line_for
@@ -31,6 +33,7 @@ LONGEST_SECONDS = 10 * 365 * 24 * 3600
 BATCH = 200
 """Initial objects that are sent in one piece."""
 INITIAL_EVENTS_END = "k8s.io/initial-events-end"
+INITIAL_EVENTS_LIST_BLUEPRINT = "kubernetes.io/initial-events-list-blueprint"
 NO_COLUMNS = b'"columnDefinitions":[]'
 
 
@@ -115,9 +118,11 @@ def _initial(start: Start, scope: Scope, encoder: Encoder) -> Iterator[bytes]:
 
 
 def bookmark(resource: Resource, encoder: Encoder, revision: int, *, initial_end: bool = False) -> bytes:
-    metadata: dict[str, object] = {"resourceVersion": str(revision), "creationTimestamp": None}
+    metadata: dict[str, Any] = {"resourceVersion": str(revision), "creationTimestamp": None}
     if initial_end:
         metadata["annotations"] = {INITIAL_EVENTS_END: "true"}
+        if empty := _blueprint(resource, encoder):
+            metadata["annotations"] |= {INITIAL_EVENTS_LIST_BLUEPRINT: empty}
     obj: dict[str, object] = {"kind": resource.kind, "apiVersion": resource.api_version, "metadata": metadata}
     if encoder.name.startswith("table:"):
         version = encoder.name.split(":")[1]
@@ -133,6 +138,16 @@ def bookmark(resource: Resource, encoder: Encoder, revision: int, *, initial_end
         version = encoder.name.split(":")[1]
         obj = {"kind": "PartialObjectMetadata", "apiVersion": f"meta.k8s.io/{version}", "metadata": metadata}
     return b'{"type":"BOOKMARK","object":%b}\n' % orjson.dumps(obj)
+
+
+def _blueprint(resource: Resource, encoder: Encoder) -> str:
+    """The empty list that a client fills with the initial events to have what a LIST would have answered (KEP-3157)."""
+    kind, api_version = f"{resource.kind}List", resource.api_version
+    if encoder.name.startswith("table:"):
+        return ""  # upstream has none for these
+    if encoder.name.startswith("metadata:"):
+        kind, api_version = "PartialObjectMetadataList", f"{META}/{encoder.name.split(':')[1]}"
+    return b64encode(orjson.dumps({"kind": kind, "apiVersion": api_version, "metadata": {}, "items": None})).decode()
 
 
 class Headed:

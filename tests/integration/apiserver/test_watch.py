@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import threading
 from collections.abc import Iterator
@@ -136,15 +137,33 @@ def test_a_selector_turns_changes_into_comings_and_goings(http: httpx.Client, ap
         assert watch.quiet()
 
 
-def test_initial_events_end_with_a_bookmark(http: httpx.Client, apiserver: ApiServer, path: str) -> None:
+@pytest.mark.parametrize(
+    ("accept", "empty"),
+    [
+        ("application/json", {"kind": "ConfigMapList", "apiVersion": "v1"}),
+        (
+            "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1",
+            {"kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1"},
+        ),
+        ("application/json;as=Table;g=meta.k8s.io;v=v1", None),
+    ],
+)
+def test_initial_events_end_with_a_bookmark(
+    http: httpx.Client, path: str, accept: str, empty: dict[str, str] | None
+) -> None:
     put(http, path, "a")
     params = {"sendInitialEvents": "true", "resourceVersionMatch": "NotOlderThan", "allowWatchBookmarks": "true"}
-    with watching(apiserver, path, **params) as watch:
-        assert watch.take(1) == [("ADDED", "a")]
-        end = watch.next()
-        assert end is not None
-        assert end["type"] == "BOOKMARK"
-        assert end["object"]["metadata"]["annotations"] == {"k8s.io/initial-events-end": "true"}
+    with http.stream("GET", path, params={"watch": "1", **params}, headers={"accept": accept}) as answer:
+        lines = answer.iter_lines()
+        assert json.loads(next(lines))["type"] == "ADDED"
+        end = json.loads(next(lines))
+    assert end["type"] == "BOOKMARK"
+    obj = end["object"]["rows"][0]["object"] if empty is None else end["object"]
+    marks = obj["metadata"]["annotations"]
+    assert marks.pop("k8s.io/initial-events-end") == "true"
+    blueprint = {key: json.loads(base64.b64decode(value)) for key, value in marks.items()}
+    wanted = {"kubernetes.io/initial-events-list-blueprint": {**empty, "metadata": {}, "items": None}} if empty else {}
+    assert blueprint == wanted
 
 
 def test_timeout_ends_a_watch(http: httpx.Client, apiserver: ApiServer, path: str) -> None:

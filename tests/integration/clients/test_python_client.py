@@ -141,7 +141,7 @@ def test_a_watch_with_bookmarks_and_one_of_too_old_a_version(core: client.CoreV1
         types.append(event["type"])
         if event["type"] == "BOOKMARK":
             marks = event["raw_object"]["metadata"]["annotations"]
-            assert marks == {"k8s.io/initial-events-end": "true"}
+            assert marks["k8s.io/initial-events-end"] == "true"
             stream.stop()
     assert types == ["ADDED", "BOOKMARK"]
     with pytest.raises(ApiException) as expired:
