@@ -110,6 +110,17 @@ def resource_version_of(obj: Any) -> str:
     return obj.metadata.resourceVersion or ""
 
 
+def forget_managers(obj: Any) -> None:
+    """Takes out metadata.managedFields: often half of an object, and no control loop reads it.
+
+    Written back without it, the object keeps what the server has.
+    """
+    if isinstance(obj, dict):
+        obj.get("metadata", {}).pop("managedFields", None)
+    else:
+        obj.metadata.managedFields = None
+
+
 @dataclass(frozen=True)
 class _Handler(Generic[T]):
     on_add: Callable[[T], Any] | None
@@ -229,6 +240,7 @@ class Informer(Generic[T]):
             self._version = resource_version_of(event.object)
 
     def _apply(self, key: str, obj: T) -> None:
+        forget_managers(obj)
         old = self.store._set(key, obj)
         for handler in self._handlers:
             if old is None:

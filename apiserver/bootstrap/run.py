@@ -14,11 +14,14 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Protocol
 
+import orjson
+
 from apiserver.allocation.spec import node_ports_of
 from apiserver.authz.policy.rules import RBAC
 from apiserver.bootstrap import authentication_trust, flow_control, kubernetes_service, objects
 from apiserver.bootstrap.kubernetes_service import ServiceSettings
 from apiserver.bootstrap.members import Members
+from apiserver.managedfields.tracking import Write, track_create, track_update
 from apiserver.resources.flow_control import GROUP as FLOW_CONTROL
 from apiserver.types import Object, ObjectStore, Registry
 from common.api.status import AlreadyExists, NotFound
@@ -28,6 +31,8 @@ from common.api.uid import new_uid
 log = logging.getLogger(__name__)
 
 FIRST_RETRY, LONGEST_RETRY = 0.5, 15.0
+MANAGER = "kube-apiserver"
+"""Who owns what the server itself has put there."""
 INTERVAL = 10.0
 """How often the lasting part is looked at again (upstream's --endpoint-reconciler interval)."""
 
@@ -119,8 +124,23 @@ class Bootstrap:
         elif repair is None or repair(stored, wanted) is None:
             return
         if repair is not None:
-            repaired = repair
-            await store.update(namespace, name, lambda current: repaired(current, wanted))
+            await store.update(namespace, name, _tracked(store, repair, wanted))
+
+
+def _tracked(
+    store: ObjectStore, repair: Callable[[Object, Object], Object | None], wanted: Object
+) -> Callable[[Object], Object | None]:
+    """The repair, and who owns what it changes."""
+
+    def change(current: Object) -> Object | None:
+        live: Object = orjson.loads(orjson.dumps(current))
+        repaired = repair(current, wanted)
+        if repaired is not None:
+            repaired = {**repaired, "metadata": dict(repaired["metadata"])}
+            track_update(Write(store.resource, MANAGER, now_text()), live, repaired)
+        return repaired
+
+    return change
 
 
 def _text(file: str) -> str:
@@ -131,8 +151,10 @@ def _text(file: str) -> str:
 async def _create(store: ObjectStore, obj: Object) -> bool:
     """False when it is there already."""
     metadata = {**obj["metadata"], "uid": new_uid(), "creationTimestamp": now_text()}
+    made: Object = {**obj, "metadata": metadata}
+    track_create(Write(store.resource, MANAGER, metadata["creationTimestamp"]), made)
     try:
-        await store.create({**obj, "metadata": metadata})
+        await store.create(made)
     except AlreadyExists:
         return False
     return True

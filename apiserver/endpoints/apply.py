@@ -92,9 +92,11 @@ def _parse(body: bytes) -> tuple[object, list[str]]:
             if not duplicate_fields(body, config):
                 return config, []
     try:
-        return yaml.load(body)
-    except yaml.YAMLError as error:
+        config, duplicates = yaml.load(body)
+        orjson.dumps(config)  # what JSON cannot hold: numbers of a hundred digits, half a character
+    except (yaml.YAMLError, TypeError) as error:
         raise BadRequest(f"error decoding YAML: error converting YAML to JSON: {error}") from None
+    return config, duplicates
 
 
 def conformed(

@@ -11,7 +11,7 @@ from apiserver.endpoints.views import view_for
 from apiserver.managedfields.tracking import Write, track_create
 from apiserver.storage.store import Stale
 from apiserver.types import AdmissionRequest, Attributes, Object, Resource, User
-from common.api.status import AlreadyExists, BadRequest, StatusError, already_exists, invalid
+from common.api.status import AlreadyExists, BadRequest, RequestEntityTooLarge, StatusError, already_exists, invalid
 
 NAME_ATTEMPTS = 8
 """How often another generated name is tried when one is taken (upstream: RetryGenerateName)."""
@@ -109,6 +109,12 @@ async def create_object(
         if await store.exists(obj["metadata"].get("namespace", ""), obj["metadata"]["name"]):
             raise already_exists(kind.plural, obj["metadata"]["name"], kind.group)
         return obj
+    try:
+        return await store.create(obj, review.guards)
+    except RequestEntityTooLarge:
+        # Who owns what may be what makes it too large, and is what an object can do without.
+        if not tracked or obj["metadata"].pop("managedFields", None) is None:
+            raise
     return await store.create(obj, review.guards)
 
 

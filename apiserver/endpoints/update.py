@@ -20,7 +20,16 @@ from apiserver.endpoints.views import view_for
 from apiserver.managedfields.tracking import Write, track_update
 from apiserver.storage.cache import Entry
 from apiserver.types import AdmissionRequest, Guard, Object, Resource, User
-from common.api.status import AlreadyExists, BadRequest, GoSyntax, NotFound, conflict, invalid, invalid_value
+from common.api.status import (
+    AlreadyExists,
+    BadRequest,
+    GoSyntax,
+    NotFound,
+    RequestEntityTooLarge,
+    conflict,
+    invalid,
+    invalid_value,
+)
 from common.api.time import now_text
 
 ATTEMPTS = 8
@@ -115,9 +124,17 @@ async def change_object(
         check_revision(obj, old, kind, patch=options.kind == "PatchOptions")
         guards[:] = await _prepare(api, kind, target, user, options, obj, old, noted, write)
         warnings[:] = [*said, *noted]
+        if not fits:  # who owns what is what an object can do without
+            obj["metadata"].pop("managedFields", None)
         return None if is_same_but_for_times(obj, old) else obj
 
-    said = list(warnings)
+    said, fits = list(warnings), True
+    try:
+        return await store.update_entry(target.namespace, target.name, change, dry_run=options.dry_run, guards=guards)
+    except RequestEntityTooLarge:
+        if write is None:
+            raise
+        fits = False
     return await store.update_entry(target.namespace, target.name, change, dry_run=options.dry_run, guards=guards)
 
 
@@ -199,5 +216,5 @@ async def _prepare(
     if errors:
         raise invalid(kind.kind, target.name, kind.group, errors)
     await api.admission.validate(review)
-    warnings.extend(strategy.warnings(obj))
+    warnings.extend(strategy.update_warnings(obj, old, subresource))
     return review.guards

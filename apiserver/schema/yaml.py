@@ -125,7 +125,9 @@ def load(data: bytes) -> tuple[Any, list[str]]:
             loader.dispose()
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        where = f"line {mark.line + 1}: " if mark else ""
+        # The Go library counts lines from 1 in its scanner and from 0 in its parser, and does not mention line 0.
+        line = mark.line + isinstance(error, yaml.scanner.ScannerError) if mark and mark.line else 0
+        where = f"line {line}: " if line else ""
         problem = (error.problem or "").replace("not allowed here", "not allowed in this context")
         raise YAMLError(f"yaml: {where}{problem}") from None
     except YAMLError:

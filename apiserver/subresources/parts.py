@@ -1,5 +1,5 @@
-"""Subresources that are one part of an object, read and written by themselves: a pod's ephemeral containers, the
-approval of a certificate request, the finalizers of a namespace.
+"""Subresources that are one part of an object, read and written by themselves: the approval of a certificate
+request, the finalizers of a namespace.
 
 A write takes that part from what the client sends and leaves the rest of the object as it is.
 """
@@ -18,12 +18,13 @@ from apiserver.endpoints.patch import patch_type
 from apiserver.endpoints.request import Answer, Request, Send, json_answer
 from apiserver.managedfields.apply import Apply, apply
 from apiserver.managedfields.tracking import Write, track_update
+from apiserver.resources.core_validation import check_namespace_finalizers
 from apiserver.resources.signing_requests import stamp_conditions
 from apiserver.resources.validation.certificates import check_signing_request_approval
 from apiserver.subresources.context import Context, Handler
 from apiserver.subresources.http import is_dry_run, read_object
 from apiserver.types import Connection, Object
-from common.api.status import FieldError, conflict, field_forbidden, forbidden, invalid
+from common.api.status import FieldError, conflict, forbidden, invalid
 from common.api.time import now, to_rfc3339
 
 CSR_GROUP = "certificates.k8s.io"
@@ -55,7 +56,9 @@ class Part:
                 before = orjson.loads(orjson.dumps(current))
                 result = self._changed(connection, current, new)
                 if write is None:  # an apply has said who owns what
-                    result["metadata"]["managedFields"] = new["metadata"].get("managedFields") or []
+                    result["metadata"].pop("managedFields", None)
+                    if entries := new["metadata"].get("managedFields"):
+                        result["metadata"]["managedFields"] = entries
                 else:
                     track_update(write, before, result)
                 return None if is_dry_run(request) else result
@@ -107,48 +110,6 @@ class Part:
         return current
 
 
-# ---- pods/ephemeralcontainers (KEP-277) ---------------------------------------------------------------------------
-
-
-def _take_ephemeral(old: Object, new: Object) -> None:
-    old["spec"]["ephemeralContainers"] = (new.get("spec") or {}).get("ephemeralContainers") or []
-    if old["metadata"].get("generation"):
-        old["metadata"]["generation"] += 1
-
-
-def check_ephemeral(old: Object, new: Object) -> list[FieldError]:
-    """Ephemeral containers are added; none is changed or removed."""
-    path = "spec.ephemeralContainers"
-    wanted = (new.get("spec") or {}).get("ephemeralContainers") or []
-    by_name = {c.get("name"): c for c in wanted}
-    errors: list[FieldError] = []
-    for container in (old.get("spec") or {}).get("ephemeralContainers") or ():
-        kept = by_name.get(container["name"])
-        if kept is None:
-            errors.append(
-                field_forbidden(path, f'existing ephemeral containers "{container["name"]}" may not be removed\n')
-            )
-        elif {**container, **kept} != container:
-            errors.append(
-                field_forbidden(path, f'existing ephemeral containers "{container["name"]}" may not be changed\n')
-            )
-    taken = {c["name"] for key in ("containers", "initContainers") for c in old["spec"].get(key) or ()}
-    for index, container in enumerate(wanted):
-        name = container.get("name")
-        if not name:
-            errors.append(FieldError("FieldValueRequired", f"{path}[{index}].name"))
-        elif name in taken:
-            errors.append(FieldError("FieldValueDuplicate", f"{path}[{index}].name", "", name))
-        taken.add(name)
-        if not container.get("image"):
-            errors.append(FieldError("FieldValueRequired", f"{path}[{index}].image"))
-        for field in ("ports", "livenessProbe", "readinessProbe", "startupProbe", "lifecycle", "resources"):
-            if container.get(field):
-                text = "cannot be set for an Ephemeral Container"
-                errors.append(field_forbidden(f"{path}[{index}].{field}", text))
-    return errors
-
-
 # ---- certificatesigningrequests/approval --------------------------------------------------------------------------
 
 
@@ -185,12 +146,11 @@ def _take_finalizers(old: Object, new: Object) -> None:
     old.setdefault("spec", {})["finalizers"] = (new.get("spec") or {}).get("finalizers") or []
 
 
-def _check_finalizers(old: Object, new: Object) -> list[FieldError]:
-    return []
+def check_finalizers(old: Object, new: Object) -> list[FieldError]:
+    return check_namespace_finalizers(new, old)
 
 
-ephemeral_containers = Part("Pod", "v1", _take_ephemeral, check_ephemeral).handler()
 approval = Part(
     "CertificateSigningRequest", "certificates.k8s.io/v1", _take_approval, check_approval, _may_approve
 ).handler()
-finalize = Part("Namespace", "v1", _take_finalizers, _check_finalizers).handler()
+finalize = Part("Namespace", "v1", _take_finalizers, check_finalizers).handler()

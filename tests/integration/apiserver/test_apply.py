@@ -124,6 +124,7 @@ def test_a_dry_run_stores_nothing(apply: Send, http: httpx.Client, maps: str) ->
         (config_map({}), {"fieldManager": "a\tb"}, 422, "invalid character U+0009 (at position 1)"),
         ("a: b: c", {}, 400, "error decoding YAML: error converting YAML to JSON: yaml: "),
         ("[]", {}, 400, "error decoding YAML: "),
+        ("apiVersion: v1\nkind: ConfigMap\nn: " + "9" * 99, {}, 400, "error decoding YAML: "),
         ({**config_map({}), "kind": "Secret"}, {}, 400, "invalid object type: v1, Kind=Secret"),
         (config_map({}, managedFields=[]), {}, 400, "metadata.managedFields must be nil"),
         (config_map({}, name="b"), {}, 400, "the name of the object (b) does not match the name on the URL (a)"),
@@ -273,6 +274,17 @@ def test_managed_fields_can_be_cleared_and_corrected(http: httpx.Client, apply: 
     assert "managedFields" not in untracked["metadata"]
     first = entries(apply(path, config_map({"c": "3"})).json())
     assert first["before-first-apply", "Update", ""] == {"f:data": {".": {}, "f:a": {}, "f:b": {}}}
+
+
+def test_an_object_that_its_owners_would_make_too_large_has_none(http: httpx.Client, maps: str) -> None:
+    data = {f"{i:060}": "x" * 40 for i in range(9600)}
+    created = http.post(maps, json=config_map(data))
+    assert created.status_code == 201, created.text
+    assert "managedFields" not in created.json()["metadata"]
+    small = http.post(maps, json=config_map({}, name="b") | {"data": {"k": "v"}}).json()
+    grown = http.put(f"{maps}/b", json=small | {"data": data})
+    assert grown.status_code == 200, grown.text
+    assert "managedFields" not in grown.json()["metadata"]
 
 
 def test_an_event_has_owners_in_both_versions(http: httpx.Client, namespace: str) -> None:
