@@ -18,6 +18,7 @@ from apiserver.admission.rbac_escalation import RBACEscalation
 from apiserver.admission.resource_quota import ResourceQuota
 from apiserver.admission.runtime_class import RuntimeClass
 from apiserver.admission.service_account import ServiceAccount
+from apiserver.admission.storage_object_in_use_protection import StorageObjectInUseProtection
 from apiserver.admission.taint_nodes_by_condition import TaintNodesByCondition
 from apiserver.allocation import ServiceAllocation
 from apiserver.allocation.spec import AllocationSettings
@@ -90,6 +91,7 @@ def build_chain(
             Priority(registry),
             DefaultTolerationSeconds(),
             DefaultStorageClass(registry),
+            StorageObjectInUseProtection(),
             RuntimeClass(registry),
             CertificateSigning(authorizer),
             CertificateSubjectRestriction(),

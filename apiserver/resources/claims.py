@@ -268,7 +268,7 @@ def claim_spec_warnings(spec: Spec, path: str) -> list[str]:
     found = []
     for kind in ("requests", "limits"):
         amount = ((spec.get("resources") or {}).get(kind) or {}).get("storage")
-        if amount is not None and quantity(amount).amount % 1:
+        if amount is not None and not quantity(amount).is_whole():
             text = f'fractional byte value "{amount}" is invalid, must be an integer'
             found.append(f"{path}.resources.{kind}[storage]: {text}")
     return found

@@ -195,7 +195,7 @@ def volume_warnings(obj: Object) -> list[str]:
         if spec.get(kind) is not None:
             found.append(f"spec.{text}")
     amount = (spec.get("capacity") or {}).get("storage")
-    if amount is not None and quantity(amount).amount % 1:
+    if amount is not None and not quantity(amount).is_whole():
         found.append(f'spec.capacity[storage]: fractional byte value "{amount}" is invalid, must be an integer')
     return found
 

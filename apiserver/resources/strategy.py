@@ -95,6 +95,13 @@ class KindStrategy:
     def warnings(self, obj: Object) -> list[str]:
         return self.warn(obj)
 
+    def update_warnings(self, obj: Object, old: Object, subresource: str) -> list[str]:
+        """Those of a new object, if what is wanted changes: of kinds that count that, the generation says so."""
+        generation = obj["metadata"].get("generation")
+        if subresource or (generation is not None and generation == old["metadata"].get("generation")):
+            return []
+        return self.warn(obj)
+
 
 def _keep(obj: Object, old: Object, field: str) -> None:
     if field in old:

@@ -26,6 +26,7 @@ from apiserver.schema.model import (
     Type,
 )
 from apiserver.types import Resource
+from apiserver.wire.table import messages
 
 _META = "io.k8s.apimachinery.pkg.apis.meta.v1."
 _SPECIAL: dict[str, Type] = {
@@ -58,8 +59,10 @@ class Compiler:
         struct = Struct(name.rsplit(".", 1)[1], _go_name(name))
         self._done[name] = struct
         required = definition.get("required") or ()
+        omitted = _omitted(name)
         for field, schema in (properties or {}).items():
-            struct.add(field, self._schema(schema), _merge(schema), required=field in required)
+            of = self._schema(schema)
+            struct.add(field, of, _merge(schema), required=field in required, omitted=field in omitted)
         return struct
 
     def _schema(self, schema: raw.Definition) -> Type:
@@ -83,6 +86,12 @@ class Compiler:
             case str(kind):
                 return _SCALARS[kind]
         return RAW
+
+
+def _omitted(name: str) -> frozenset[str]:
+    """The fields that are left out when they are zero, as far as what is known of protobuf tells."""
+    message = messages().get(".".join(name.rsplit(".", 3)[1:]), {})
+    return frozenset(field for field, _, how in message.values() if how != "?")
 
 
 def _go_name(name: str) -> str:

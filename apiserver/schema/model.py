@@ -378,7 +378,8 @@ class Struct:
     """A definition with properties. Fields are filled in after creation, since types refer to themselves.
 
     Required fields are those that Go always writes: one that is missing gets its zero ("", 0, []), as it does when Go
-    decodes and encodes an object. Validation sees them so, and clients may rely on them.
+    decodes and encodes an object. Validation sees them so, and clients may rely on them. Others Go leaves out when
+    they are zero (``omitempty``), unless it keeps them by pointer.
     """
 
     name: str
@@ -388,14 +389,17 @@ class Struct:
     quick: Quick = field(init=False)
     _plain: dict[str, type] = field(default_factory=dict)
     _required: set[str] = field(default_factory=set)
+    _omitted: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
-        plain, fields, required = self._plain, self.fields, self._required
+        plain, fields, required, omitted = self._plain, self.fields, self._required, self._omitted
 
         def quick(value: Any) -> bool:
             if type(value) is not dict:
                 return False
             for name, element in value.items():
+                if not element and name in omitted:
+                    return False
                 if type(element) is plain.get(name, quick):
                     continue
                 of = fields.get(name)
@@ -405,10 +409,13 @@ class Struct:
 
         self.quick = quick
 
-    def add(self, name: str, of: Type, merge: Merge, *, required: bool = False) -> None:
+    def add(self, name: str, of: Type, merge: Merge, *, required: bool = False, omitted: bool = False) -> None:
+        """``omitted`` if Go leaves the field out when it is zero."""
         self.fields[name] = of
         if required and isinstance(of, Scalar | Integer | IntOrString | ListOf):
             self._required.add(name)
+        elif omitted and isinstance(of, Scalar | Integer | Number | Bytes | ListOf | MapOf):
+            self._omitted.add(name)
         if merge != NO_MERGE:
             self.merges[name] = merge
         if isinstance(of, Scalar):
@@ -424,7 +431,9 @@ class Struct:
                 if len(place.unknown) < MAX_STRICT_ERRORS:
                     place.unknown.append(place.field("", name).path)
             elif element is not None:
-                out[name] = element if of.quick(element) else of.convert(element, place.field(self.name, name))
+                kept = element if of.quick(element) else of.convert(element, place.field(self.name, name))
+                if kept or name not in self._omitted:
+                    out[name] = kept
         return {**{n: self.fields[n].zero() for n in self._required if n not in out}, **out}
 
     def zero(self) -> Any:

@@ -53,7 +53,7 @@ def check(binding: Object) -> None:
     target = binding.get("target") or {}
     errors = []
     if target.get("kind") not in (None, "", "Node"):
-        errors.append(not_supported("target.kind", target["kind"], ["Node", ""]))
+        errors.append(not_supported("target.kind", target["kind"], ["Node", "<empty>"]))
     if not target.get("name"):
         errors.append(required("target.name"))
     if errors:

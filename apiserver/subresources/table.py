@@ -8,7 +8,18 @@ from typing import Any
 
 from apiserver.endpoints.answers import finish
 from apiserver.endpoints.request import Request, send_answer
-from apiserver.subresources import binding, component_statuses, eviction, log, parts, proxies, reviews, streams, token
+from apiserver.subresources import (
+    binding,
+    component_statuses,
+    eviction,
+    log,
+    parts,
+    pod_parts,
+    proxies,
+    reviews,
+    streams,
+    token,
+)
 from apiserver.subresources.context import Context, Handler
 from apiserver.types import ConnectHandler, Connection
 from common.api.status import MethodNotAllowed
@@ -71,7 +82,8 @@ HANDLERS: Mapping[tuple[str, str, str], ConnectHandlerSpec] = {
     ("", "componentstatuses", ""): ConnectHandlerSpec(component_statuses.handle, "ComponentStatus", ("GET",)),
     ("", "pods", "binding"): ConnectHandlerSpec(binding.handle, "Binding", ("POST",)),
     ("", "pods", "eviction"): ConnectHandlerSpec(eviction.handle, "Eviction", ("POST",), "policy", "v1"),
-    ("", "pods", "ephemeralcontainers"): ConnectHandlerSpec(parts.ephemeral_containers, "Pod", _PART),
+    ("", "pods", "ephemeralcontainers"): ConnectHandlerSpec(pod_parts.handle, "Pod", _PART),
+    ("", "pods", "resize"): ConnectHandlerSpec(pod_parts.handle, "Pod", _PART),
     ("", "pods", "log"): ConnectHandlerSpec(log.handle, "Pod", ("GET",)),
     ("", "pods", "exec"): ConnectHandlerSpec(streams.exec_, "PodExecOptions", _STREAM),
     ("", "pods", "attach"): ConnectHandlerSpec(streams.attach, "PodAttachOptions", _STREAM),

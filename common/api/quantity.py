@@ -34,13 +34,16 @@ class Quantity:
 
     amount: Decimal
 
+    def is_whole(self) -> bool:
+        return self.amount == self.amount.to_integral_value()
+
     def value(self) -> int:
         """In whole units, rounded up."""
         return int(self.amount.to_integral_value(ROUND_CEILING))
 
     def milli_value(self) -> int:
         """In thousandths, rounded up."""
-        return int((self.amount * 1000).to_integral_value(ROUND_CEILING))
+        return int(self.amount.scaleb(3).to_integral_value(ROUND_CEILING))
 
 
 @dataclass(frozen=True, slots=True)

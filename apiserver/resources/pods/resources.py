@@ -13,7 +13,7 @@ from typing import Any
 
 from apiserver.resources.checks import NOT_NEGATIVE, Errors
 from apiserver.resources.pods.names import check_names, qualified_problems
-from common.api.quantity import go_quantity, parse_quantity
+from common.api.quantity import Quantity, go_quantity, parse_quantity
 from common.api.status import GoSyntax, field_forbidden, invalid_value, required
 
 HUGE = "hugepages-"
@@ -88,16 +88,16 @@ def check_amount(errors: Errors, name: str, amount: str, path: str) -> None:
     """Upstream: ValidateResourceQuantityValue."""
     if amount[:1] == "-":
         errors.append(invalid_value(path, amount, NOT_NEGATIVE))
-    if name not in _CONTAINER and is_integer(name) and parse_quantity(amount).amount % 1:
+    if name not in _CONTAINER and is_integer(name) and not parse_quantity(amount).is_whole():
         errors.append(invalid_value(path, GoSyntax(go_quantity(amount)), NOT_INTEGER))
 
 
 def _check_huge(errors: Errors, name: str, amount: str, path: str) -> None:
     try:
-        size = parse_quantity(name.removeprefix(HUGE)).amount
+        size = parse_quantity(name.removeprefix(HUGE))
     except ValueError:
-        size = Decimal(0)
-    if size <= 0 or size % 1 or parse_quantity(amount).value() % size:
+        size = Quantity(Decimal(0))
+    if size.amount <= 0 or not size.is_whole() or parse_quantity(amount).value() % size.value():
         errors.append(invalid_value(path, amount, f"{amount} is not positive integer multiple of {name}"))
 
 

@@ -32,6 +32,9 @@ class PodStrategy(KindStrategy):
         check = _CHECKS.get(subresource)
         return check(obj, old) if check is not None else super().validate_update(obj, old, subresource)
 
+    def update_warnings(self, obj: Object, old: Object, subresource: str) -> list[str]:
+        return []
+
 
 def _prepare_update(pod: Object, old: Object, subresource: str) -> None:
     if subresource == "status":

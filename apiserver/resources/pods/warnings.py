@@ -144,11 +144,13 @@ def _repeated(entries: list[Spec], key: str, path: str) -> Iterator[str]:
         seen.add(value)
 
 
-def _fractions(amounts: dict[str, str], path: str) -> Iterator[str]:
-    for name, amount in amounts.items():
-        # Of canonical amounts, only thousandths are no whole ones.
-        if name in _WHOLE and amount.endswith("m") and parse_quantity(amount).amount % 1:
-            yield f'{path}[{name}]: fractional byte value "{amount}" is invalid, must be an integer'
+def _fractions(amounts: dict[str, str], path: str) -> list[str]:
+    # Of canonical amounts, only thousandths are no whole ones.
+    return [
+        f'{path}[{name}]: fractional byte value "{amount}" is invalid, must be an integer'
+        for name, amount in amounts.items()
+        if name in _WHOLE and amount[-1:] == "m" and not parse_quantity(amount).is_whole()
+    ]
 
 
 def _containers(spec: Spec, annotations: dict[str, str], prefix: str) -> list[str]:
@@ -159,17 +161,16 @@ def _containers(spec: Spec, annotations: dict[str, str], prefix: str) -> list[st
     ports: list[tuple[str, Spec]] = []
     for kind in CONTAINER_KINDS:
         for i, container in enumerate(spec.get(kind) or ()):
-            get, path = container.get, f"{prefix}spec.{kind}[{i}]"
             if annotations:
                 found += _profiles(container, context, annotations, prefix)
-            if resources := get("resources"):
-                for field in ("limits", "requests"):
-                    if amounts := resources.get(field):
-                        found += _fractions(amounts, f"{path}.resources.{field}")
-            if len(variables := get("env") or ()) > 1:
-                found += _hidden_variables(variables, f"{path}.env")
-            if of_container := get("ports"):
-                ports += [(f"{path}.ports[{j}]", port) for j, port in enumerate(of_container)]
+            if resources := container.get("resources"):
+                for field, amounts in resources.items():
+                    if field != "claims" and (wrong := _fractions(amounts, "")):
+                        found += (f"{prefix}spec.{kind}[{i}].resources.{field}{text}" for text in wrong)
+            if len(variables := container.get("env") or ()) > 1:
+                found += _hidden_variables(variables, f"{prefix}spec.{kind}[{i}].env")
+            for j, port in enumerate(container.get("ports") or ()):
+                ports.append((f"{prefix}spec.{kind}[{i}].ports[{j}]", port))
     if len(ports) > 1 or (ports and ports[0][1].get("hostIP")):
         found += _ports(ports)
     return found

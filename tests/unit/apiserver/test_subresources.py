@@ -15,7 +15,7 @@ from apiserver.subresources.containers import choose_container, server_error
 from apiserver.subresources.eviction import covers, needs_no_budget, spared, take_one
 from apiserver.subresources.kubelet import kubelet_address
 from apiserver.subresources.log import kubelet_query
-from apiserver.subresources.parts import check_approval, check_ephemeral
+from apiserver.subresources.parts import check_approval
 from apiserver.subresources.proxies import ProxyName, check_address, parse_name
 from apiserver.subresources.reviews import attributes_of
 from apiserver.subresources.streams import stream_query
@@ -217,17 +217,6 @@ def test_approval_is_for_good() -> None:
     assert wrong({}, approved) == []
     assert wrong(approved, denied) == ["FieldValueForbidden"]
     assert wrong(approved, both) == ["FieldValueInvalid"]
-
-
-def test_ephemeral_containers_are_only_added() -> None:
-    def having(*containers: dict[str, Any]) -> dict[str, Any]:
-        return pod(containers=[{"name": "c"}], ephemeralContainers=list(containers))
-
-    one, two = {"name": "a", "image": "i"}, {"name": "b", "image": "i"}
-    assert check_ephemeral(having(one), having(one, two)) == []
-    assert check_ephemeral(having(one), having(two))[0].type == "FieldValueForbidden"
-    assert check_ephemeral(having(one), having({**one, "image": "j"}))[0].type == "FieldValueForbidden"
-    assert check_ephemeral(having(), having({"name": "c", "image": "i"}))[0].type == "FieldValueDuplicate"
 
 
 def test_a_review_asks_about_one_thing() -> None:
