@@ -266,6 +266,29 @@ def test_what_is_not_of_the_type(config: Object, text: str) -> None:
     assert refused.value.message == f"failed to create typed patch object (n/a; v1, Kind=ConfigMap): {text}"
 
 
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-5, 5) | st.sampled_from(["", "a", "TCP", "1"]),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from(["name", "spec", "labels", "ports", "env", "containerPort", "data"]), inner)
+    ),
+    max_leaves=8,
+)
+
+
+@given(JSON, JSON, JSON)
+def test_nonsense_is_refused_with_a_reason(metadata: Any, spec: Any, pod: Any) -> None:
+    live = applied(deployment({"name": "c", "image": "i"}), resource=DEPLOYMENTS)
+    config = deployment({"name": "c"}, pod=spec)
+    config["spec"] = {**config["spec"], "template": {"metadata": metadata, "spec": pod}}
+    for present in (None, live):
+        try:
+            applied(config, present, force=True, resource=DEPLOYMENTS)
+            applied({**config, "spec": spec}, present, force=True, resource=DEPLOYMENTS)
+        except StatusError:
+            continue
+
+
 # ---- laws ---------------------------------------------------------------------------------------------------------
 
 KEYS = st.dictionaries(st.sampled_from("abcd"), st.sampled_from("12"), max_size=4)
