@@ -198,7 +198,7 @@ class ServiceAccountTokens:
         return service_account_user(str(namespace), str(account["name"]), str(account.get("uid", "")), extra), good_for
 
     async def _must_live(self, plural: str, namespace: str, ref: Mapping[str, Any], now: float) -> None:
-        obj = await self._find(plural, namespace, str(ref.get("name", "")))
+        obj = await self._find(plural, namespace, str(ref.get("name", "")), ref.get("uid"))
         metadata = obj["metadata"]
         if metadata.get("uid") != ref.get("uid"):
             raise Unauthorized
@@ -206,12 +206,12 @@ class ServiceAccountTokens:
         if deleted and now > parse_rfc3339(deleted).timestamp() + DELETED_GRACE_SECONDS:
             raise Unauthorized
 
-    async def _find(self, plural: str, namespace: str, name: str) -> Object:
+    async def _find(self, plural: str, namespace: str, name: str, uid: object) -> Object:
         store = self._registry.store("", plural)
         cached = store.cached(namespace, name)
-        if cached is not None:
+        if cached is not None and cached["metadata"].get("uid") == uid:
             return cached
-        try:  # created a moment ago, perhaps: the cache may be behind
+        try:  # made, or made anew, a moment ago and by another server, perhaps: the cache may be behind
             return await store.get(namespace, name)
         except NotFound:
             raise Unauthorized from None

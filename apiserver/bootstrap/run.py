@@ -11,6 +11,7 @@ import asyncio
 import ipaddress
 import logging
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
@@ -24,7 +25,7 @@ from apiserver.bootstrap.members import Members
 from apiserver.managedfields.tracking import Write, track_create, track_update
 from apiserver.resources.flow_control import GROUP as FLOW_CONTROL
 from apiserver.types import Object, ObjectStore, Registry
-from common.api.status import AlreadyExists, NotFound
+from common.api.status import AlreadyExists, Conflict, NotFound
 from common.api.time import now_text
 from common.api.uid import new_uid
 
@@ -80,22 +81,25 @@ class Bootstrap:
         await self._members.join(address, port)
         await self._endpoints(address)
 
-    async def _endpoints(self, own: str) -> None:
-        """The service leads to every API server that lives; it is never left without one."""
+    async def _endpoints(self, own: str, *, last: bool = False) -> None:
+        """The service leads to every API server that lives; it is never left without one.
+
+        ``last``: the cache does not follow etcd any more.
+        """
         members = await self._members.present()
         if not members:
             return
-        await self._ensure("", "endpoints", kubernetes_service.endpoints(members), _same_subsets)
+        await self._ensure("", "endpoints", kubernetes_service.endpoints(members), _same_subsets, cached=not last)
         family = ipaddress.ip_address(own).version
         if any(ipaddress.ip_address(address).version == family for address in members):
             wanted = kubernetes_service.endpoint_slice(members, family)
-            await self._ensure("discovery.k8s.io", "endpointslices", wanted, _same_endpoints)
+            await self._ensure("discovery.k8s.io", "endpointslices", wanted, _same_endpoints, cached=not last)
 
     async def leave(self) -> None:
         """This server stops: nobody is to be led here any more."""
         address = kubernetes_service.advertised(self._settings)
         await self._members.leave(address, self._settings.secure_port)
-        await self._endpoints(address)
+        await self._endpoints(address, last=True)
 
     async def _ensure_rbac(self, plural: str, wanted: Object) -> None:
         store = self._registry.store(RBAC, plural)
@@ -103,7 +107,7 @@ class Bootstrap:
         stored = store.cached(namespace, name)
         if stored is not None and stored.get("roleRef") != wanted.get("roleRef"):
             log.warning("%s %s refers to another role than it should: made anew", plural, name)
-            await _delete(store, namespace, name)
+            await _delete(store, stored)
         await self._ensure(RBAC, plural, wanted, objects.completed)
 
     async def _ensure(
@@ -112,8 +116,13 @@ class Bootstrap:
         plural: str,
         wanted: Object,
         repair: Callable[[Object, Object], Object | None] | None = None,
+        *,
+        cached: bool = True,
     ) -> None:
-        """Creates the object, or lets ``repair`` say what the stored one should be (None: as it is)."""
+        """Creates the object, or lets ``repair`` say what the stored one should be (None: as it is).
+
+        ``cached``: when the cache says that all is well, etcd is not asked.
+        """
         store = self._registry.store(group, plural)
         namespace, name = wanted["metadata"].get("namespace", ""), wanted["metadata"]["name"]
         stored = store.cached(namespace, name)
@@ -121,7 +130,7 @@ class Bootstrap:
             if await _create(store, wanted):
                 log.debug("created %s %s", plural, name)
                 return
-        elif repair is None or repair(stored, wanted) is None:
+        elif repair is None or (cached and repair(stored, wanted) is None):
             return
         if repair is not None:
             await store.update(namespace, name, _tracked(store, repair, wanted))
@@ -160,11 +169,11 @@ async def _create(store: ObjectStore, obj: Object) -> bool:
     return True
 
 
-async def _delete(store: ObjectStore, namespace: str, name: str) -> None:
-    try:
-        await store.delete(namespace, name)
-    except NotFound:
-        return
+async def _delete(store: ObjectStore, obj: Object) -> None:
+    """This very object: what another server has put in its place meanwhile stays."""
+    metadata = obj["metadata"]
+    with suppress(NotFound, Conflict):
+        await store.delete(metadata.get("namespace", ""), metadata["name"], uid=metadata["uid"])
 
 
 def _same_ports(stored: Object, wanted: Object) -> Object | None:

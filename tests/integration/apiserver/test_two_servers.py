@@ -15,7 +15,7 @@ import httpx
 import orjson
 import pytest
 
-from tests.integration.conftest import ApiServer, Etcd, apiserver_command, client_of, free_port, wait_ready
+from tests.integration.conftest import ApiServer, Etcd, apiserver_command, client_of, eventually, free_port, wait_ready
 
 
 @pytest.fixture(scope="module")
@@ -244,3 +244,41 @@ def test_the_kubernetes_service_leads_to_the_first_of_an_address(
             (subset,) = client.get("/api/v1/namespaces/default/endpoints/kubernetes").json()["subsets"]
             assert subset["addresses"] == [{"ip": "127.0.0.1"}]
             assert subset["ports"][0]["port"] == api_port
+
+
+def test_the_kubernetes_service_leads_to_every_address_that_lives(
+    apiserver: ApiServer, etcd: Etcd, certificates: Path, scratch: Path, http: httpx.Client, api_port: int
+) -> None:
+    """A server joins, and leaves when it stops."""
+    port = free_port()
+    command = [*apiserver_command(etcd, certificates, port), "--advertise-address=192.0.2.9"]
+    url = f"https://127.0.0.1:{port}"
+    third = replace(apiserver, command=command, log=scratch / "third.log", url=url, process=None)
+
+    def addresses() -> set[tuple[str, int]]:
+        subsets = http.get("/api/v1/namespaces/default/endpoints/kubernetes").json()["subsets"]
+        return {(a["ip"], p["port"]) for subset in subsets for a in subset["addresses"] for p in subset["ports"]}
+
+    here, there = ("127.0.0.1", api_port), ("192.0.2.9", port)
+    assert addresses() == {here}
+    third.start()
+    try:
+        eventually(lambda: addresses() == {here, there})
+    finally:
+        third.stop()
+    assert addresses() == {here}, "it has said goodbye"
+
+
+def test_a_token_of_an_account_that_was_made_anew(http: httpx.Client, other: ApiServer, namespace: str) -> None:
+    """The other server may still know the account that was."""
+    accounts = f"/api/v1/namespaces/{namespace}/serviceaccounts"
+    review = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenReview"}
+    request = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}}
+    with client_of(other) as second:
+        for number in range(20):
+            first, then = (http, second) if number % 2 else (second, http)
+            first.delete(f"{accounts}/again")
+            assert first.post(accounts, json=made("ServiceAccount", "again")).status_code == 201
+            token = first.post(f"{accounts}/again/token", json=request).json()["status"]["token"]
+            answer = then.post("/apis/authentication.k8s.io/v1/tokenreviews", json=review | {"spec": {"token": token}})
+            assert answer.json()["status"]["authenticated"], answer.text
