@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from apiserver.resources import warnings
 from apiserver.resources import workload_columns as columns
 from apiserver.resources import workload_defaults as defaults
 from apiserver.resources.columns import dig
@@ -41,6 +42,7 @@ RESOURCES = (
             checks=validation.check_daemon_set,
             update_checks=validation.check_selector_update,
             status_update=validation.check_daemon_set_status,
+            warn=warnings.warn_template,
         ),
         columns.DAEMON_SET,
         ("ds",),
@@ -62,6 +64,8 @@ RESOURCES = (
             checks=validation.check_deployment,
             update_checks=validation.check_selector_update,
             status_update=validation.check_deployment_status,
+            warn=warnings.warn_deployment,
+            warn_update=warnings.warn_template,
         ),
         columns.DEPLOYMENT,
         ("deploy",),
@@ -84,6 +88,8 @@ RESOURCES = (
             checks=validation.check_replica_set,
             update_checks=validation.check_selector_update,
             status_update=validation.check_replica_set_status,
+            warn=warnings.warn_deployment,
+            warn_update=warnings.warn_template,
         ),
         columns.REPLICA_SET,
         ("rs",),
@@ -107,6 +113,7 @@ RESOURCES = (
             checks=validation.check_stateful_set,
             update=validation.check_stateful_set_update,
             status_update=validation.check_stateful_set_status,
+            warn=warnings.warn_stateful_set,
         ),
         columns.STATEFUL_SET,
         ("sts",),

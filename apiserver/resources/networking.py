@@ -41,6 +41,7 @@ RESOURCES = (
             update=ingresses.check_ingress_update,
             status_update=ingresses.check_ingress_status,
             warn=warnings.warn_ingress,
+            warn_update=warnings.no_warnings,
         ),
         columns.INGRESS,
         ("ing",),

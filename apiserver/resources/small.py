@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from apiserver.resources import core_columns, core_defaults, core_validation, signing_requests
+from apiserver.resources import core_columns, core_defaults, core_validation, signing_requests, warnings
 from apiserver.resources import group_columns as columns
 from apiserver.resources import group_defaults as defaults
 from apiserver.resources.core import EVENT_FIELDS, field
@@ -104,7 +104,11 @@ RESOURCES = (
         "RuntimeClass",
         "runtimeclass",
         False,
-        KindStrategy(checks=small.check_runtime_class, update=small.check_runtime_class_update),
+        KindStrategy(
+            checks=small.check_runtime_class,
+            update=small.check_runtime_class_update,
+            warn=warnings.warn_runtime_class,
+        ),
         columns.RUNTIME_CLASS,
         create_on_update=True,
         unconditional_update=False,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from apiserver.resources import group_columns as columns
 from apiserver.resources import group_defaults as defaults
+from apiserver.resources import warnings
 from apiserver.resources.strategy import KindStrategy, keep_metadata
 from apiserver.resources.validation import storage as validation
 from apiserver.types import Resource
@@ -58,6 +59,7 @@ RESOURCES = (
             defaults=defaults.default_storage_class,
             checks=validation.check_storage_class,
             update_checks=validation.check_storage_class_update,
+            warn=warnings.warn_storage_class,
         ),
         columns.STORAGE_CLASS,
         ("sc",),

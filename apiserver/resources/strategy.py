@@ -55,6 +55,8 @@ class KindStrategy:
     status_update: Callable[[Object, Object], list[FieldError]] | None = None
     """All checks of a write to /status."""
     warn: Callable[[Object], list[str]] = _no_warnings
+    warn_update: Callable[[Object], list[str]] | None = None
+    """What the author of an update is told, where that is less."""
 
     def default(self, obj: Object) -> None:
         self.defaults(obj)
@@ -100,7 +102,7 @@ class KindStrategy:
         generation = obj["metadata"].get("generation")
         if subresource or (generation is not None and generation == old["metadata"].get("generation")):
             return []
-        return self.warn(obj)
+        return (self.warn_update or self.warn)(obj)
 
 
 def _keep(obj: Object, old: Object, field: str) -> None:
