@@ -82,8 +82,9 @@ async def kubelet(settings: KubeletSettings, cluster: ClusterConfig, identity: N
                 recorder=recorder,
                 informers=informers,
                 node=lambda: nodes.store.get(name),
+                runtime_back=lambda: agent.wake(),
             )
-            agent = NodeAgent(client, runtime, recorder, identity, root, network.problem)
+            agent = NodeAgent(client, runtime, recorder, identity, root, network.problem, manager.problem)
             watcher = NetworkWatcher(network, nodes, name, network_state / "subnet", agent.wake, settings.pod_cidr)
 
             async def healthy() -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from common.api.meta import clone, key_of, meta_of
 from common.api.pods import is_terminal
 from common.client import Client
 from common.informer import InformerFactory
-from kubelet.images import ImageManager, Recorder
+from kubelet.images import ImageManager, Recorder, format_duration
 from kubelet.lookup import Lookup
 from kubelet.pods.admission import Rejection, admit
 from kubelet.pods.backoff import Backoff
@@ -44,6 +45,10 @@ from kubelet.volumes.subpath import resolve
 log = logging.getLogger("kubelet")
 
 RELIST_SECONDS = 60.0
+RELIST_RETRY_SECONDS = 5.0
+"""After a look that failed."""
+RELIST_THRESHOLD_SECONDS = 180.0
+"""A kubelet that has not seen all of its containers for so long says that its node is not ready."""
 WORKER_RETRY_SECONDS = 5.0
 """A worker that failed is replaced after so long: what made it fail may last."""
 
@@ -63,15 +68,19 @@ class PodManager:
         recorder: Recorder,
         informers: InformerFactory,
         node: Callable[[], Node | None] = lambda: None,
+        runtime_back: Callable[[], None] = lambda: None,
     ) -> None:
-        """``node`` gives this node's object, for the check that a pod may run here."""
+        """``node`` gives this node's object, for the check that a pod may run here; ``runtime_back`` is called when
+        Docker answers again."""
         self._config = config
         self._runtime = runtime
         self._node = node
         self._workers: dict[str, PodWorker] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._orphans: dict[str, asyncio.Task[None]] = {}
+        self._runtime_back = runtime_back
         self._relist_now = asyncio.Event()
+        self._relisted = time.monotonic()
         self._seen: dict[str, frozenset[tuple[str, str]]] = {}
         self._handlers = Handlers(runtime)
         self._pods = informers.informer(Pod, field_selector=f"spec.nodeName={config.node_name}")
@@ -95,6 +104,15 @@ class PodManager:
             starts=asyncio.Semaphore(config.max_parallel_pod_starts),
         )
         self._pods.add_handler(self._added, self._updated, self._deleted)
+
+    def problem(self) -> str | None:
+        """Why the node is not ready as far as its containers go, in the words of upstream's pod lifecycle event
+        generator."""
+        age = time.monotonic() - self._relisted
+        if age < RELIST_THRESHOLD_SECONDS:
+            return None
+        last, threshold = format_duration(age), format_duration(RELIST_THRESHOLD_SECONDS)
+        return f"PLEG is not healthy: pleg was last seen active {last} ago; threshold is {threshold}"
 
     # -- PodSource --------------------------------------------------------------------------------------------------
 
@@ -149,6 +167,7 @@ class PodManager:
     async def _follow_events(self) -> None:
         async for event in self._runtime.events():
             if event.kind == "reconnected":
+                self._runtime_back()
                 for worker in self._workers.values():
                     worker.wake()
                 self._relist_now.set()
@@ -159,12 +178,15 @@ class PodManager:
         await self._pods.wait_synced()
         while True:
             self._relist_now.clear()
+            pause = RELIST_SECONDS
             try:
                 await self._relist()
+                self._relisted = time.monotonic()
             except RuntimeFailure as error:
                 log.warning("relist: %s", error)
+                pause = RELIST_RETRY_SECONDS
             try:
-                async with asyncio.timeout(RELIST_SECONDS):
+                async with asyncio.timeout(pause):
                     await self._relist_now.wait()
             except TimeoutError:
                 pass

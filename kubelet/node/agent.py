@@ -56,6 +56,7 @@ class NodeAgent:
         identity: NodeIdentity,
         root_dir: Path,
         network_problem: Callable[[], str | None],
+        pods_problem: Callable[[], str | None] = lambda: None,
     ) -> None:
         self._client = client
         self._runtime = runtime
@@ -63,6 +64,7 @@ class NodeAgent:
         self._identity = identity
         self._root_dir = root_dir
         self._network_problem = network_problem
+        self._pods_problem = pods_problem
         self._machine: Machine = read_machine()
         self._held: NodeStatus | None = None
         self._told: dict[str, str] = {}
@@ -137,6 +139,7 @@ class NodeAgent:
             runtime=await self._runtime_version(),
             images=self._images,
             network_problem=self._network_problem(),
+            pods_problem=self._pods_problem(),
         )
 
     async def _runtime_version(self) -> RuntimeVersion | None:

@@ -60,6 +60,8 @@ class Observation:
     """None: the runtime is away."""
     images: Sequence[ImageStatus] = ()
     network_problem: str | None = None
+    pods_problem: str | None = None
+    """Why the pods' containers are not known."""
 
 
 def default_labels(identity: NodeIdentity, machine: Machine) -> dict[str, str]:
@@ -165,9 +167,9 @@ def conditions(observed: Observation, held: Iterable[NodeCondition], now: dateti
 
 
 def _ready(observed: Observation) -> NodeCondition:
-    problems = ["container runtime is down"] if observed.runtime is None else []
-    if observed.network_problem is not None:
-        problems.append(observed.network_problem)
+    down = "container runtime is down" if observed.runtime is None else None
+    found = (down, observed.network_problem, observed.pods_problem)
+    problems = [problem for problem in found if problem is not None]
     if not problems:
         return NodeCondition("True", "Ready", None, None, "kubelet is posting ready status", "KubeletReady")
     message = problems[0] if len(problems) == 1 else f"[{', '.join(problems)}]"

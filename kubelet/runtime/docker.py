@@ -268,7 +268,7 @@ class DockerRuntime:
         path = f"/v{await self._pool.api_version()}/images/create"
         async with self._streams.open("POST", path, {"fromImage": ref}, headers, silence=PULL_SILENCE) as response:
             async for progress in json_objects(response.aiter_bytes()):
-                if "error" in progress:
+                if progress is not None and "error" in progress:
                     raise RuntimeFailure(f"Error response from daemon: {progress['error']}")
         status = await self.image_status(ref)
         if status is None:
@@ -297,21 +297,26 @@ class DockerRuntime:
                     self._known.clear()
                     yield RuntimeEvent("reconnected")
                     async for raw in json_objects(response.aiter_bytes()):
-                        yield self._event(raw)
+                        event = self._event(raw)
+                        if event.kind == "reconnected":
+                            self._known.clear()
+                        yield event
             except RuntimeFailure as error:
                 log.warning("Docker's events are away: %s", error)
             await back_off(failures)
             failures += 1
 
-    def _event(self, raw: dict[str, Any]) -> RuntimeEvent:
-        actor = raw.get("Actor") or {}
-        container_id = actor.get("ID", "")
-        if raw.get("Action") != "start":
-            self._known.pop(container_id, None)
-        waiter = self._exits.get(container_id)
-        if waiter is not None and raw.get("Action") in ("die", "destroy"):
+    def _event(self, raw: dict[str, Any] | None) -> RuntimeEvent:
+        """What cannot be read may have been anything: all is looked at anew."""
+        event = inspect.event(raw)
+        if event is None:
+            return RuntimeEvent("reconnected")
+        if event.kind != "start":
+            self._known.pop(event.container_id, None)
+        waiter = self._exits.get(event.container_id)
+        if waiter is not None and event.kind in ("die", "destroy"):
             waiter.set()
-        return RuntimeEvent(raw.get("Action", ""), container_id, (actor.get("Attributes") or {}).get(LABEL_POD_UID, ""))
+        return event
 
     async def logs(
         self,

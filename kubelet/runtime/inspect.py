@@ -17,6 +17,7 @@ from kubelet.types import (
     ContainerStats,
     ImageStatus,
     RuntimeContainer,
+    RuntimeEvent,
 )
 
 _STATES = {
@@ -70,6 +71,14 @@ def container(raw: Mapping[str, Any]) -> RuntimeContainer:
         finished=finished,
         log_path=raw.get("LogPath") or "",
     )
+
+
+def event(raw: Mapping[str, Any] | None) -> RuntimeEvent | None:
+    """From a line of ``GET /events``. None when it does not tell what happened to which container."""
+    match raw:
+        case {"Action": str(kind), "Actor": {"ID": str(container_id), "Attributes": {**attributes}}}:
+            return RuntimeEvent(kind, container_id, str(attributes.get(LABEL_POD_UID, "")))
+    return None
 
 
 def image(raw: Mapping[str, Any]) -> ImageStatus:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
@@ -12,6 +13,13 @@ import httpx
 
 from kubelet.runtime.hijack import FRAME_HEADER, STREAMS
 from kubelet.types import RuntimeFailure, RuntimeNotFound, RuntimeUnavailable, Stream
+
+log = logging.getLogger(__name__)
+
+MAX_LINE = 1 << 20
+"""Bytes of one line of JSON: Docker's are a few hundred. What sends more without an end is none of Docker's."""
+MAX_FRAME = 32 * 1024
+"""Bytes handed on at once, however long the line is that a container wrote."""
 
 
 class DockerStreams:
@@ -46,7 +54,7 @@ class DockerStreams:
                 yield response
         except httpx.ReadTimeout as error:
             raise RuntimeFailure(f"canceled because of no progress for {silence:g} s") from error
-        except httpx.TransportError as error:
+        except httpx.HTTPError as error:
             raise RuntimeUnavailable(f"cannot connect to the Docker daemon: {error}") from error
 
 
@@ -59,32 +67,60 @@ def refusal(status: int, content: bytes) -> RuntimeFailure:
     return RuntimeNotFound(message) if status == 404 else RuntimeFailure(message)
 
 
-async def json_objects(chunks: AsyncIterator[bytes]) -> AsyncIterator[dict[str, Any]]:
-    """One JSON object a line, however the bytes are cut."""
-    buffer = b""
+async def json_objects(chunks: AsyncIterator[bytes]) -> AsyncIterator[dict[str, Any] | None]:
+    """One JSON object a line, however the bytes are cut; None for a line that is none.
+
+    A daemon that is killed leaves half a line, and what was in it is lost: readers that must miss nothing look anew.
+    """
+    buffer = bytearray()
     async for chunk in chunks:
-        *lines, buffer = (buffer + chunk).split(b"\n")
+        buffer += chunk
+        *lines, rest = buffer.split(b"\n")
+        buffer = rest
         for line in lines:
             if line.strip():
-                yield json.loads(line)
+                yield _object(line)
+        if len(buffer) > MAX_LINE:
+            raise RuntimeFailure(f"a line of more than {MAX_LINE} bytes")
     if buffer.strip():
-        yield json.loads(buffer)
+        yield _object(buffer)
+
+
+def _object(line: bytearray) -> dict[str, Any] | None:
+    try:
+        found = json.loads(line)
+    except (ValueError, RecursionError):
+        found = None
+    if isinstance(found, dict):
+        return found
+    log.warning("Docker sent a line that is no JSON object: %r", bytes(line[:100]))
+    return None
 
 
 async def demultiplex(chunks: AsyncIterator[bytes], *, tty: bool) -> AsyncIterator[tuple[Stream, bytes]]:
-    """Whole frames of Docker's multiplexed stream."""
-    buffer = bytearray()
+    """Docker's multiplexed stream taken apart. A long frame is handed on in parts: a container may write a line of
+    any length, and what is kept of it here must not grow with it."""
+    header = bytearray()
+    stream: Stream = "stdout"
+    remaining = 0
     async for chunk in chunks:
         if tty:
             yield "stdout", chunk
             continue
-        buffer += chunk
-        while len(buffer) >= FRAME_HEADER:
-            end = FRAME_HEADER + int.from_bytes(buffer[4:8], "big")
-            if len(buffer) < end:
-                break
-            yield STREAMS.get(buffer[0], "stdout"), bytes(buffer[FRAME_HEADER:end])
-            del buffer[:end]
+        view, at = memoryview(chunk), 0
+        while at < len(chunk):
+            if not remaining:
+                taken = view[at : at + FRAME_HEADER - len(header)]
+                header += taken
+                at += len(taken)
+                if len(header) == FRAME_HEADER:
+                    stream, remaining = STREAMS.get(header[0], "stdout"), int.from_bytes(header[4:8], "big")
+                    header.clear()
+                continue
+            part = bytes(view[at : at + min(remaining, MAX_FRAME)])
+            at += len(part)
+            remaining -= len(part)
+            yield stream, part
 
 
 async def limited(

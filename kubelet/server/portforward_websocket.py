@@ -1,9 +1,9 @@
 """Port-forward over plain WebSocket channels, as the official client libraries ask for it.
 
 Each port of the request has two channels, one for data in both directions and one for what goes wrong; each begins
-with the port's number in two bytes, low byte first. One connection is made to each port, at once, and the WebSocket ends
-with the last of them (upstream: k8s.io/kubelet/pkg/cri/streaming/portforward/websocket.go). kubectl uses SPDY instead,
-where connections are made as they are needed.
+with the port's number in two bytes, low byte first. One connection is made to each port, at once, and the WebSocket
+ends with the last of them (upstream: k8s.io/kubelet/pkg/cri/streaming/portforward/websocket.go). kubectl uses SPDY
+instead, where connections are made as they are needed.
 """
 
 from __future__ import annotations

@@ -203,7 +203,10 @@ class Node:
 
     async def _forward(self) -> None:
         async for event in self.runtime.events():
-            if event.pod_uid in self.workers:
+            if event.kind == "reconnected":
+                for worker in self.workers.values():
+                    worker.wake()
+            elif event.pod_uid in self.workers:
                 self.workers[event.pod_uid].container_event(event.kind, event.container_id)
 
     async def close(self) -> None:

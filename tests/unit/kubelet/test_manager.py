@@ -63,6 +63,16 @@ async def test_a_pod_that_the_api_server_has_forgotten_leaves_room_for_its_succe
     assert manager._reject(second) is None
 
 
+async def test_containers_that_have_not_been_seen_for_long_make_the_node_unready(
+    manager: PodManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert manager.problem() is None
+    seen = manager._relisted
+    monkeypatch.setattr("time.monotonic", lambda: seen + 190.5)
+    text = "PLEG is not healthy: pleg was last seen active 3m10.5s ago; threshold is 3m0s"
+    assert manager.problem() == text
+
+
 async def test_a_worker_that_fails_is_replaced_without_haste(
     manager: PodManager, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -55,6 +55,8 @@ def test_what_is_wrong_is_told() -> None:
     down = by_type(node.conditions(observed(runtime=None, network_problem="no network"), (), NOON))
     assert down["Ready"] == ("False", "KubeletNotReady", "[container runtime is down, no network]")
     assert "NetworkUnavailable" not in down
+    unseen = by_type(node.conditions(observed(runtime=None, pods_problem="PLEG is not healthy: …"), (), NOON))
+    assert unseen["Ready"][2] == "[container runtime is down, PLEG is not healthy: …]"
     alone = by_type(node.conditions(observed(runtime=None), (), NOON))
     assert alone["Ready"] == ("False", "KubeletNotReady", "container runtime is down")
     pressed = by_type(node.conditions(observed(pressure=Pressure(memory=True, disk=True, pid=True)), (), NOON))
