@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+from apiserver.managedfields.lists import ListOf
 from apiserver.managedfields.sets import LEAF
 from apiserver.managedfields.types import (
     ATOMIC,
     DEDUCED,
     NOTHING,
     UNTYPED,
-    ListOf,
     MapOf,
     Scalar,
     Step,
@@ -25,10 +25,11 @@ from apiserver.managedfields.types import (
     Type,
     walker_of,
 )
+from apiserver.managedfields.written import ALWAYS, KEY_DEFAULTS, NESTED, TIMES, WRITTEN_EMPTY
 from apiserver.schema import definitions as raw
 from apiserver.types import Resource
 
-_CORE, _META = "io.k8s.api.core.v1.", "io.k8s.apimachinery.pkg.apis.meta.v1."
+_META = "io.k8s.apimachinery.pkg.apis.meta.v1."
 _FIXED: dict[str, Type] = {
     raw.INT_OR_STRING: UNTYPED,
     raw.QUANTITY: UNTYPED,
@@ -37,89 +38,6 @@ _FIXED: dict[str, Type] = {
 }
 _SCALARS = {"string": "string", "integer": "numeric", "number": "numeric", "boolean": "boolean"}
 _ZEROS = {"string": "", "integer": 0, "number": 0, "boolean": False}
-
-KEY_DEFAULTS: dict[tuple[str, str], Any] = {
-    ("ContainerPort", "protocol"): "TCP",
-    ("ServicePort", "protocol"): "TCP",
-    ("LocalObjectReference", "name"): "",
-}
-"""Defaults of keys, which the definitions do not carry. Required keys are zero by default."""
-
-NESTED: dict[str, tuple[str, ...]] = {
-    "ClusterRoleBinding": ("roleRef",),
-    "Container": ("resources",),
-    "ContainerResourceMetricSource": ("target",),
-    "ContainerResourceMetricStatus": ("current",),
-    "ContainerStatus": ("lastState", "state"),
-    "ControllerRevision": ("data",),
-    "CronJobSpec": ("jobTemplate",),
-    "CustomResourceDefinitionSpec": ("names",),
-    "CustomResourceDefinitionStatus": ("acceptedNames",),
-    "DaemonSetSpec": ("template", "updateStrategy"),
-    "DeploymentSpec": ("strategy", "template"),
-    "Endpoint": ("conditions",),
-    "EphemeralContainer": ("resources",),
-    "Event": ("involvedObject", "source", "deprecatedSource", "regarding"),
-    "ExternalMetricSource": ("metric", "target"),
-    "ExternalMetricStatus": ("current", "metric"),
-    "FlowSchemaSpec": ("priorityLevelConfiguration",),
-    "HTTPIngressPath": ("backend",),
-    "HorizontalPodAutoscalerSpec": ("scaleTargetRef",),
-    "IngressServiceBackend": ("port",),
-    "IngressStatus": ("loadBalancer",),
-    "JobSpec": ("template",),
-    "LimitedPriorityLevelConfiguration": ("limitResponse",),
-    "MutatingWebhook": ("clientConfig",),
-    "NetworkPolicySpec": ("podSelector",),
-    "NodeDaemonEndpoints": ("kubeletEndpoint",),
-    "NodeStatus": ("daemonEndpoints", "nodeInfo"),
-    "ObjectMetricSource": ("describedObject", "metric", "target"),
-    "ObjectMetricStatus": ("current", "describedObject", "metric"),
-    "PersistentVolumeClaimSpec": ("resources",),
-    "PodTemplate": ("template",),
-    "PodsMetricSource": ("metric", "target"),
-    "PodsMetricStatus": ("current", "metric"),
-    "PreferredSchedulingTerm": ("preference",),
-    "ReplicaSetSpec": ("template",),
-    "ResourceMetricSource": ("target",),
-    "ResourceMetricStatus": ("current",),
-    "RoleBinding": ("roleRef",),
-    "ServiceStatus": ("loadBalancer",),
-    "StatefulSetSpec": ("template", "updateStrategy"),
-    "ValidatingWebhook": ("clientConfig",),
-    "VolumeAttachmentSpec": ("source",),
-    "WeightedPodAffinityTerm": ("podAffinityTerm",),
-}
-"""Structs that are part of another in the API's Go types, not pointed to: they exist as soon as what they are in does.
-Beside them ``metadata``, ``spec`` and ``status`` always are."""
-_ALWAYS = ("metadata", "spec", "status")
-
-TIMES: dict[str, tuple[str, ...]] = {
-    "APIServiceCondition": ("lastTransitionTime",),
-    "CertificateSigningRequestCondition": ("lastUpdateTime", "lastTransitionTime"),
-    "Condition": ("lastTransitionTime",),
-    "CustomResourceDefinitionCondition": ("lastTransitionTime",),
-    "DaemonSetCondition": ("lastTransitionTime",),
-    "DeploymentCondition": ("lastUpdateTime", "lastTransitionTime"),
-    "Event": ("firstTimestamp", "lastTimestamp", "eventTime", "deprecatedFirstTimestamp", "deprecatedLastTimestamp"),
-    "EventSeries": ("lastObservedTime",),
-    "FlowSchemaCondition": ("lastTransitionTime",),
-    "HorizontalPodAutoscalerCondition": ("lastTransitionTime",),
-    "JobCondition": ("lastProbeTime", "lastTransitionTime"),
-    "NamespaceCondition": ("lastTransitionTime",),
-    "NodeCondition": ("lastHeartbeatTime", "lastTransitionTime"),
-    "ObjectMeta": ("creationTimestamp",),
-    "PersistentVolumeClaimCondition": ("lastProbeTime", "lastTransitionTime"),
-    "PodCondition": ("lastProbeTime", "lastTransitionTime"),
-    "PriorityLevelConfigurationCondition": ("lastTransitionTime",),
-    "ReplicaSetCondition": ("lastTransitionTime",),
-    "ReplicationControllerCondition": ("lastTransitionTime",),
-    "StatefulSetCondition": ("lastTransitionTime",),
-    "VolumeError": ("time",),
-}
-"""Times that the API's Go types write as null when they are not set, so that they are there."""
-WRITTEN_EMPTY = {("Event", "reportingComponent"), ("Event", "reportingInstance")}
-"""Strings that are always written, although the definitions do not call them required."""
 
 TYPE_META = ("apiVersion", "kind")
 SERVERS_OWN = (
@@ -187,7 +105,7 @@ class Compiler:
 
     def _step(self, owner: str, field: str, kind: Type, schema: raw.Definition, required: frozenset[str]) -> Step:
         walker, element = walker_of(kind), f"f:{field}"
-        nested = isinstance(kind, Struct) and (field in _ALWAYS or field in NESTED.get(owner, ()))
+        nested = isinstance(kind, Struct) and (field in ALWAYS or field in NESTED.get(owner, ()))
         omitted = isinstance(kind, ListOf | MapOf) and field not in required
         if walker is not None:
             there = nested or (isinstance(kind, ListOf) and field in required)

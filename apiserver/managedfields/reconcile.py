@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from apiserver.managedfields.lists import ListOf
 from apiserver.managedfields.sets import LEAF, SELF, Fields
 from apiserver.managedfields.typed import members_below
-from apiserver.managedfields.types import Anything, ListOf, MapOf, Scalar, Struct, Type
+from apiserver.managedfields.types import Anything, MapOf, Scalar, Struct, Type
 
 
 def reconcile(kind: Type, fields: Fields, value: Any) -> Fields:

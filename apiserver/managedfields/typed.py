@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from apiserver.managedfields.lists import ListOf
 from apiserver.managedfields.sets import LEAF, SELF, Fields, as_member, is_member
-from apiserver.managedfields.types import ATOMIC, DEDUCED, NOTHING, Anything, ListOf, MapOf, Scalar, Struct, Type
+from apiserver.managedfields.types import ATOMIC, DEDUCED, NOTHING, Anything, MapOf, Scalar, Struct, Type
 
 
 def field_set(kind: Type, value: Any) -> Fields:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from apiserver.managedfields.lists import ListOf
 from apiserver.managedfields.sets import FieldsError, display
-from apiserver.managedfields.types import Anything, ListOf, MapOf, Scalar, Struct, Type
+from apiserver.managedfields.types import Anything, MapOf, Scalar, Struct, Type
 
 Problem = tuple[str, str]
 
