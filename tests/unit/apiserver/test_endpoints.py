@@ -5,11 +5,12 @@ from __future__ import annotations
 import copy
 from typing import Any
 
+import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from apiserver.endpoints import metadata
+from apiserver.endpoints import autoscalers, metadata
 from apiserver.endpoints.conversion import conversion_of
 from apiserver.endpoints.delete import grace_period, mark_deleted, wanted_finalizers
 from apiserver.endpoints.negotiation import YAML, Accepted, parse_accept
@@ -258,17 +259,31 @@ def served(group: str, version: str, plural: str) -> Resource:
 def test_an_autoscaler_survives_the_older_version() -> None:
     conversion = conversion_of(served("autoscaling", "v1", "horizontalpodautoscalers"))
     assert conversion is not None
-    memory = {"type": "Resource", "resource": {"name": "memory", "target": {"type": "Utilization"}}}
+    memory = {
+        "type": "Resource",
+        "resource": {"name": "memory", "target": {"type": "Utilization", "averageUtilization": 5}},
+    }
     cpu = {"type": "Resource", "resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 50}}}
     stored: Object = {
         "apiVersion": "autoscaling/v2",
         "kind": "HorizontalPodAutoscaler",
         "metadata": {"name": "h"},
-        "spec": {"maxReplicas": 3, "metrics": [cpu, memory], "behavior": {"scaleUp": {}}},
-        "status": {"conditions": [{"type": "AbleToScale"}], "currentReplicas": 0, "desiredReplicas": 0},
+        "spec": {"maxReplicas": 3, "metrics": [memory, cpu], "behavior": {"scaleUp": {"selectPolicy": "Max"}}},
+        "status": {
+            "conditions": [{"type": "AbleToScale", "status": "True"}],
+            "currentReplicas": 0,
+            "desiredReplicas": 0,
+        },
     }
     old = conversion.to_served(copy.deepcopy(stored))
     assert old["spec"] == {"maxReplicas": 3, "targetCPUUtilizationPercentage": 50}
+    assert old["metadata"]["annotations"] == {
+        "autoscaling.alpha.kubernetes.io/metrics": (
+            '[{"type":"Resource","resource":{"name":"memory","targetAverageUtilization":5}}]'
+        ),
+        "autoscaling.alpha.kubernetes.io/behavior": '{"ScaleUp":{"SelectPolicy":"Max"}}',
+        "autoscaling.alpha.kubernetes.io/conditions": '[{"type":"AbleToScale","status":"True"}]',
+    }
     assert conversion.to_stored(old) == stored
 
 
@@ -287,3 +302,81 @@ def test_a_long_warning_is_cut() -> None:
 
 def test_warnings_are_quoted() -> None:
     assert warning_header('a "b"\n') == (b"warning", b'299 - "a \\"b\\" "')
+
+
+OBJECT = {"kind": "Service", "name": "s"}
+
+
+@pytest.mark.parametrize(
+    ("metric", "older"),
+    [
+        (
+            {
+                "type": "Object",
+                "object": {
+                    "describedObject": OBJECT,
+                    "metric": {"name": "q"},
+                    "target": {"type": "Value", "value": "5"},
+                },
+            },
+            {"type": "Object", "object": {"target": OBJECT, "metricName": "q", "targetValue": "5"}},
+        ),
+        (
+            {
+                "type": "Object",
+                "object": {
+                    "describedObject": OBJECT,
+                    "metric": {"name": "q"},
+                    "target": {"type": "AverageValue", "averageValue": "5"},
+                },
+            },
+            {
+                "type": "Object",
+                "object": {"target": OBJECT, "metricName": "q", "targetValue": "0", "averageValue": "5"},
+            },
+        ),
+        (
+            {
+                "type": "Pods",
+                "pods": {
+                    "metric": {"name": "q", "selector": {}},
+                    "target": {"type": "AverageValue", "averageValue": "5"},
+                },
+            },
+            {"type": "Pods", "pods": {"metricName": "q", "targetAverageValue": "5", "selector": {}}},
+        ),
+        (
+            {"type": "External", "external": {"metric": {"name": "q"}, "target": {"type": "Value", "value": "5"}}},
+            {"type": "External", "external": {"metricName": "q", "targetValue": "5"}},
+        ),
+        (
+            {
+                "type": "ContainerResource",
+                "containerResource": {
+                    "name": "cpu",
+                    "target": {"type": "Utilization", "averageUtilization": 5},
+                    "container": "c",
+                },
+            },
+            {
+                "type": "ContainerResource",
+                "containerResource": {"name": "cpu", "targetAverageUtilization": 5, "container": "c"},
+            },
+        ),
+    ],
+)
+def test_metrics_are_kept_in_the_older_form(metric: Object, older: Object) -> None:
+    stored: Object = {"apiVersion": "autoscaling/v2", "kind": "X", "metadata": {}, "spec": {"metrics": [metric]}}
+    served_form = autoscalers.to_served(copy.deepcopy(stored))
+    assert orjson.loads(served_form["metadata"]["annotations"][autoscalers.METRICS]) == [older]
+    assert autoscalers.to_stored(served_form)["spec"] == stored["spec"]
+
+
+@pytest.mark.parametrize("name", autoscalers.ANNOTATIONS)
+@pytest.mark.parametrize(
+    "text", ["", "{", "5", "[5]", '[{"type":5}]', '[{"type":"Pods","pods":{"selector":{"matchLabels":7}}}]']
+)
+def test_what_others_write_into_the_annotations_counts_for_nothing(name: str, text: str) -> None:
+    obj: Object = {"apiVersion": "autoscaling/v1", "kind": "X", "metadata": {"annotations": {name: text}}, "spec": {}}
+    stored = autoscalers.to_stored(obj)
+    assert (stored["metadata"], stored["spec"]) == ({}, {})
