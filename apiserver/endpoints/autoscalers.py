@@ -173,7 +173,7 @@ def _dumps(value: Any) -> str:
 
 
 def _kept(annotations: Object) -> Object:
-    """What the annotations keep, in v2's form. Anybody may have written them: what v2 cannot hold counts for nothing."""
+    """What the annotations keep, in v2's form. Anybody may have written them: what v2 cannot hold is nothing."""
     kept = {name: annotations.pop(name) for name in ANNOTATIONS if name in annotations}
     if not kept:
         return {"spec": {}, "status": {}}
