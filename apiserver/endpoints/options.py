@@ -168,7 +168,9 @@ def list_options(request: Request, resource: Resource, name: str = "", *, watch:
         try:
             labels = parse_label_selector(text)
         except ValueError as error:
-            raise BadRequest(f"unable to parse requirement: {error}") from None
+            # Upstream names what is wrong within a requirement so, and not what is wrong between them.
+            between = str(error).endswith("expected: ',' or 'end of string'")
+            raise BadRequest(f"{'' if between else 'unable to parse requirement: '}{error}") from None
     if text := request.param("fieldSelector"):
         fields = _field_selector(text, resource)
     if name:
@@ -198,8 +200,15 @@ def _field_selector(text: str, resource: Resource) -> Selector:
         known.add("metadata.namespace")
     for requirement in selector.requirements:
         if requirement.key not in known:
-            raise BadRequest(f"field label not supported: {requirement.key}")
+            raise BadRequest(_unknown_field(requirement.key, resource))
     return selector
+
+
+def _unknown_field(key: str, resource: Resource) -> str:
+    """Upstream has other words for kinds that have no selectable fields of their own."""
+    if resource.selectable_fields:
+        return f"field label not supported: {key}"
+    return f'"{key}" is not a known field selector: only "metadata.name", "metadata.namespace"'
 
 
 def _number(request: Request, name: str) -> int | None:

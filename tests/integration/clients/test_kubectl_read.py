@@ -102,7 +102,7 @@ def test_selection_and_order(walker: Walker, version: str, some: str) -> None:
     assert names("--chunk-size=3") == [f"c-{number}" for number in range(7)]
     assert len(kubectl("get", "cm", "--chunk-size=2", "--no-headers").splitlines()) == 7
     assert kubectl("get", "cm", "nobody", "--ignore-not-found") == ""
-    assert "field label not supported: data.n" in kubectl.refused("get", "cm", "--field-selector=data.n=1")
+    assert '"data.n" is not a known field selector' in kubectl.refused("get", "cm", "--field-selector=data.n=1")
     assert kubectl.refused("get", "cm", "nobody") == 'Error from server (NotFound): configmaps "nobody" not found\n'
     assert "the server doesn't have a resource type" in kubectl.refused("get", "nothings")
 
