@@ -43,6 +43,7 @@ from common.api.status import (
     NotFound,
     ServiceUnavailable,
     StatusError,
+    method_not_supported,
 )
 
 log = logging.getLogger(__name__)
@@ -229,7 +230,7 @@ class ApiServer:
         handler = self._handlers.get((path.group, path.resource, path.subresource))
         if handler is not None:
             if verb == "watch":  # was authorised as a watch, and would be done as something else
-                raise not_served() if path.watch else _not_allowed()
+                raise not_served() if path.watch else method_not_supported(resource.plural, resource.group, verb)
             connection = Connection(resource, path.subresource, path.namespace, path.name, request.user, path.rest)
             await handler(connection, request.scope, request.receive, send)
             return None

@@ -53,8 +53,6 @@ async def list_objects(api: Api, request: Request, target: Target) -> Answer:
 async def read_page(store: Store, namespace: str, options: ListOptions) -> Page:
     """Raises Expired for a revision that is no longer there."""
     if options.token:
-        if options.resource_version and options.resource_version != "0":
-            raise BadRequest("specifying resource version is not allowed when using continue")
         return await _next_page(store, namespace, options)
     revision = parse_revision(options.resource_version)
     labels, fields, limit = options.labels, options.fields, options.limit
@@ -71,6 +69,8 @@ async def read_page(store: Store, namespace: str, options: ListOptions) -> Page:
 
 async def _next_page(store: Store, namespace: str, options: ListOptions) -> Page:
     token = continuation.decode(options.token)
+    if options.resource_version not in ("", "0"):
+        raise BadRequest("specifying resource version is not allowed when using continue")
     revision = token.revision
     if revision == continuation.LATEST:
         if not await store.fresh():

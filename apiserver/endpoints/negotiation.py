@@ -16,6 +16,8 @@ JSON, YAML = "application/json", "application/yaml"
 MEDIA_TYPES = (JSON, YAML)
 STREAMED = (JSON,)
 """What a watch can be written in: YAML has no frames."""
+STREAMED_TYPES = (f"{JSON};stream=watch",)
+"""As a refusal names them."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,14 +6,21 @@ The client's Accept header says which (https://kubernetes.io/docs/reference/usin
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import orjson
 
 from apiserver.endpoints.conversion import Conversion, conversion_of
-from apiserver.endpoints.negotiation import MEDIA_TYPES, STREAMED, Accepted, not_acceptable, parse_accept
+from apiserver.endpoints.negotiation import (
+    MEDIA_TYPES,
+    STREAMED,
+    STREAMED_TYPES,
+    Accepted,
+    not_acceptable,
+    parse_accept,
+)
 from apiserver.endpoints.request import Request
 from apiserver.storage.cache import Entry
 from apiserver.storage.watchers import Encoder
@@ -158,6 +165,7 @@ class TableView:
     version: str
     include: str
     conversion: Conversion | None = None
+    conditions: Callable[[Object], list[Object]] | None = None
 
     @property
     def name(self) -> str:
@@ -201,6 +209,8 @@ class TableView:
 
     def _row(self, obj: Object, *, served: bool) -> Object:
         row: Object = {"cells": [column.cell(obj) for column in self.columns]}
+        if self.conditions is not None and (conditions := self.conditions(obj)):
+            row["conditions"] = conditions
         if self.include == "Metadata":
             row["object"] = partial(obj, self.version)
         elif self.include == "Object":
@@ -219,12 +229,12 @@ def view_for(
         if view is None:
             continue
         if stream and form.media not in STREAMED:
-            raise not_acceptable(STREAMED)
+            raise not_acceptable(STREAMED_TYPES)
         if stream and isinstance(view, MetadataView) and view.listed:
             raise view.mismatch(resource.kind)
         request.form = form
         return view
-    raise not_acceptable(STREAMED if stream else MEDIA_TYPES)
+    raise not_acceptable(STREAMED_TYPES if stream else MEDIA_TYPES)
 
 
 def _view_of(form: Accepted, request: Request, resource: Resource, columns: tuple[Column, ...] | None) -> View | None:
@@ -239,7 +249,7 @@ def _view_of(form: Accepted, request: Request, resource: Resource, columns: tupl
             error = invalid_value("includeObject", include, "must be 'Metadata', 'Object', 'None', or empty")
             raise BadRequest(f"Unable to convert to Table as requested: {error.message()}")
         shown = tuple(resource.columns if columns is None else columns) or NAME_AND_AGE
-        return TableView(shown, form.version, include, conversion_of(resource))
+        return TableView(shown, form.version, include, conversion_of(resource), resource.row_conditions)
     if form.kind in ("PartialObjectMetadata", "PartialObjectMetadataList"):
         package = resource.group.partition(".")[0] or "core"
         return MetadataView(form.version, form.kind.endswith("List"), package, resource.kind)

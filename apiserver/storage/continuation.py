@@ -39,5 +39,5 @@ def decode(token: str) -> Continuation:
         if not start or start.startswith("/") or "/.." in start or "../" in start:
             raise ValueError("incorrect encoded start")
     except (ValueError, KeyError, TypeError, OverflowError, binascii.Error) as error:
-        raise BadRequest(f"continue key is not valid: {error}") from error
+        raise BadRequest(f"invalid continue token: continue key is not valid: {error}") from error
     return Continuation(revision, start)

@@ -301,6 +301,11 @@ def conflict(resource: str, name: str, group: str = "", message: str = MODIFIED)
     )
 
 
+def method_not_supported(resource: str, group: str, action: str) -> MethodNotAllowed:
+    text = f'{action} is not supported on resources of kind "{_qualified(resource, group)}"'
+    return MethodNotAllowed(text, _details("", group, resource))
+
+
 def forbidden(resource: str, name: str, group: str = "", message: str = "") -> Forbidden:
     subject = f'{_qualified(resource, group)} "{name}"' if name else _qualified(resource, group)
     return Forbidden(f"{subject} is forbidden: {message}", _details(name, group, resource))

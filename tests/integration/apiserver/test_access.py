@@ -143,7 +143,7 @@ def test_a_right_to_watch_does_nothing_else(
         watched = f"/api/v1/watch/namespaces/{namespace}"
         eventually(lambda: watcher.get(f"{watched}/secrets", params={"timeoutSeconds": 1}).status_code == 200)
         answer = watcher.post(f"{watched}/{path}", json=body)
-        assert answer.status_code == 404, answer.text
+        assert answer.status_code == 403, answer.text
 
 
 def test_a_right_to_watch_reads_no_single_object(http: httpx.Client, apiserver: ApiServer, namespace: str) -> None:

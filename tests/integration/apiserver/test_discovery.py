@@ -158,7 +158,9 @@ def test_component_statuses(http: httpx.Client, kubectl: Kubectl) -> None:
         assert http.get("/api/v1/componentstatuses/nothing").status_code == 404
         one = http.get("/api/v1/componentstatuses", params={"fieldSelector": "metadata.name=etcd-0"}).json()
         assert [item["metadata"]["name"] for item in one["items"]] == ["etcd-0"]
-        assert http.get("/api/v1/componentstatuses", params={"watch": "1"}).status_code == 405
+        watch = http.get("/api/v1/componentstatuses", params={"watch": "1"})
+        assert watch.status_code == 405
+        assert watch.json()["message"] == 'watch is not supported on resources of kind "componentstatuses"'
         old = {"spec": {"renewTime": "2020-01-01T00:00:00.000000Z"}}
         patch = {"content-type": "application/merge-patch+json"}
         http.patch(f"{path}/kube-scheduler", content=json.dumps(old), headers=patch)

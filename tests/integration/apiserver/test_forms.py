@@ -269,6 +269,22 @@ def test_a_page_with_a_revision_of_its_own(http: httpx.Client, path: str) -> Non
     assert http.get(path, params={**both, "resourceVersion": "0"}).status_code == 200
 
 
+@pytest.mark.parametrize(
+    ("query", "message"),
+    [
+        ("continue=abc", "invalid continue token: continue key is not valid: "),
+        ("labelSelector=a=b=c", "found '=', expected: ',' or 'end of string'"),
+        ("labelSelector=,", "unable to parse requirement: "),
+        ("fieldSelector=foo=bar", '"foo" is not a known field selector: only "metadata.name", "metadata.namespace"'),
+        ("limit=x", 'strconv.ParseInt: parsing "x": invalid syntax'),
+    ],
+)
+def test_what_cannot_be_read(http: httpx.Client, path: str, query: str, message: str) -> None:
+    answer = http.get(f"{path}?{query}")
+    assert (answer.status_code, answer.json()["reason"]) == (400, "BadRequest")
+    assert answer.json()["message"].startswith(message)
+
+
 @pytest.mark.parametrize("match", ["", "NotOlderThan", "Exact"])
 @pytest.mark.parametrize("limit", ["", "2"])
 def test_a_past_revision(http: httpx.Client, path: str, match: str, limit: str) -> None:

@@ -29,7 +29,7 @@ def tls_of(server: ApiServer) -> ssl.SSLContext:
 
 def websocket(server: ApiServer, path: str, **more: Any) -> ClientConnection:
     url = server.url.replace("https://", "wss://") + path
-    return connect(url, **{"ssl": tls_of(server), "compression": None, **more})
+    return connect(url, **{"ssl": tls_of(server), "compression": None, "open_timeout": 60, **more})
 
 
 @pytest.fixture
@@ -123,7 +123,7 @@ def test_a_table_tells_its_columns_once(http: httpx.Client, path: str) -> None:
 @pytest.mark.parametrize(
     ("accept", "message"),
     [
-        ("application/yaml", "only the following media types are accepted: application/json"),
+        ("application/yaml", "only the following media types are accepted: application/json;stream=watch"),
         (
             "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io",
             "you requested PartialObjectMetadataList, but the requested object is not a list (*core.ConfigMap)",
