@@ -319,8 +319,10 @@ class Runtime(Protocol):
     async def exec(
         self, container_id: str, command: Sequence[str], *, tty: bool = False, stdin: bool = False
     ) -> ExecSession: ...
-    async def exec_sync(self, container_id: str, command: Sequence[str], timeout: float) -> ExecResult:
-        """Raises TimeoutError."""
+    async def exec_sync(
+        self, container_id: str, command: Sequence[str], timeout: float, *, limit: int = 16 << 20
+    ) -> ExecResult:
+        """Keeps ``limit`` bytes of each stream and reads on. Raises TimeoutError; the process is killed then."""
 
     async def attach(self, container_id: str, *, tty: bool = False, stdin: bool = False) -> ExecSession: ...
     async def stats(self, container_id: str) -> ContainerStats: ...

@@ -98,8 +98,11 @@ class Reporter:
         if text or ended.exit_code == 0 or container.terminationMessagePolicy != "FallbackToLogsOnError":
             return text
         try:
-            frames = self._tools.runtime.logs(ended.id, tail=FALLBACK_LINES)
-            return b"".join([data async for _, data in frames])[-FALLBACK_BYTES:].decode(errors="replace")
+            last = bytearray()  # lines may be long: only their end is kept
+            async for _, data in self._tools.runtime.logs(ended.id, tail=FALLBACK_LINES):
+                last += data
+                del last[:-FALLBACK_BYTES]
+            return last.decode(errors="replace")
         except RuntimeFailure as error:
             return f"Error on reading termination message from logs: {error}"
 

@@ -11,7 +11,7 @@ import time
 from lightkube.resources.core_v1 import Pod
 
 from kubelet.pods.actions import is_sidecar
-from kubelet.pods.handlers import Target
+from kubelet.pods.handlers import Outcome, Target
 from kubelet.pods.identity import find_container, identity_of, spec_of
 from kubelet.pods.observed import PodObservation
 from kubelet.pods.tools import Tools
@@ -61,10 +61,14 @@ class Terminator:
             return
         try:
             async with asyncio.timeout(grace):
-                outcome = await self._tools.handlers.hook(handler, Target(container, running.id, pod_ip), grace)
+                target = Target(container, running.id, pod_ip)
+                outcome: Outcome | None = await self._tools.handlers.hook(handler, target, grace)
         except TimeoutError:
-            return  # upstream: the grace period is over, the container ends
-        if not outcome.ok:
+            outcome = None
+        if outcome is None or outcome.timed_out:
+            text = f"PreStop hook not completed in grace period ({grace}s)"  # it is over: the container ends
+            self._tools.event(pod, "Warning", "FailedPreStopHook", text, container.name)
+        elif not outcome.ok:
             self._tools.event(pod, "Warning", "FailedPreStopHook", "PreStopHook failed", container.name)
 
     async def stop_sandboxes(self, pod: Pod, observed: PodObservation) -> None:

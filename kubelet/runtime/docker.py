@@ -20,6 +20,7 @@ from kubelet.runtime import inspect, spec
 from kubelet.runtime.hijack import HijackedSession, open_hijacked
 from kubelet.runtime.naming import LABEL_NODE
 from kubelet.runtime.pool import DockerPool
+from kubelet.runtime.processes import kill_member
 from kubelet.runtime.streams import DockerStreams, back_off, demultiplex, json_objects, limited
 from kubelet.types import (
     LABEL_POD_UID,
@@ -46,6 +47,8 @@ log = logging.getLogger(__name__)
 EVENTS = ("start", "die", "oom", "destroy", "pause", "unpause")
 STOP_POLL = 0.5
 EXEC_END = 10.0
+EXEC_OUTPUT = 16 << 20
+"""Bytes of each stream that are kept of a command, as upstream's runtime interface bounds them."""
 PULL_SILENCE = 120.0
 """Seconds: Docker tells of every step of a pull; upstream's limit is a minute, which a slow disk may need for one."""
 # What runc says when it may not lower oom_score_adj: it needs CAP_SYS_RESOURCE, which a node may be without.
@@ -346,17 +349,25 @@ class DockerRuntime:
     async def exec(
         self, container_id: str, command: Sequence[str], *, tty: bool = False, stdin: bool = False
     ) -> ExecSession:
+        return (await self._exec(container_id, command, tty=tty, stdin=stdin))[1]
+
+    async def _exec(
+        self, container_id: str, command: Sequence[str], *, tty: bool = False, stdin: bool = False
+    ) -> tuple[str, ExecSession]:
         created = await self._pool.call(
             lambda api: api.exec_create(container_id, list(command), stdin=stdin, tty=tty, stdout=True, stderr=True)
         )
-        exec_id = created["Id"]
+        exec_id = str(created["Id"])
         path = f"/v{await self._pool.api_version()}/exec/{exec_id}/start"
         reader, writer = await open_hijacked(self._socket_path, path, {"Detach": False, "Tty": tty})
 
         async def resize(width: int, height: int) -> None:
             await self._pool.call(lambda api: api.exec_resize(exec_id, height=height, width=width))
 
-        return HijackedSession(reader, writer, tty=tty, resize=resize, exit_code=lambda: self._exec_exit(exec_id))
+        async def exit_code() -> int:
+            return await self._exec_exit(exec_id)
+
+        return exec_id, HijackedSession(reader, writer, tty=tty, resize=resize, exit_code=exit_code)
 
     async def _exec_exit(self, exec_id: str) -> int:
         deadline = asyncio.get_running_loop().time() + EXEC_END
@@ -368,17 +379,37 @@ class DockerRuntime:
                 raise RuntimeFailure("the command closed its output and still runs")
             await asyncio.sleep(0.05)
 
-    async def exec_sync(self, container_id: str, command: Sequence[str], timeout: float) -> ExecResult:
+    async def exec_sync(
+        self, container_id: str, command: Sequence[str], timeout: float, *, limit: int = EXEC_OUTPUT
+    ) -> ExecResult:
         output: dict[Stream, bytearray] = {"stdout": bytearray(), "stderr": bytearray()}
-        async with asyncio.timeout(timeout):
-            session = await self.exec(container_id, command)
-            try:
-                async for stream, data in session.frames():
-                    output[stream] += data
-                code = await session.exit_code()
-            finally:
-                await session.close()
+        exec_id = ""
+        try:
+            async with asyncio.timeout(timeout):
+                exec_id, session = await self._exec(container_id, command)
+                try:
+                    async for stream, data in session.frames():
+                        output[stream] += data[: limit - len(output[stream])]
+                    code = await session.exit_code()
+                finally:
+                    await session.close()
+        except TimeoutError:
+            if exec_id:
+                await self._kill_exec(exec_id, container_id)
+            raise
         return ExecResult(code, bytes(output["stdout"]), bytes(output["stderr"]))
+
+    async def _kill_exec(self, exec_id: str, container_id: str) -> None:
+        """A command that hangs would stay, and the next probe's beside it. Docker cannot end one; its number is the
+        machine's, if this process sees the machine's numbers: what it belongs to is looked at first."""
+        try:
+            raw = await self._pool.call(lambda api: api.exec_inspect(exec_id))
+        except RuntimeFailure as error:
+            log.warning("a command in container %s may be left running: %s", container_id[:12], error)
+            return
+        pid = int(raw.get("Pid") or 0)
+        if raw.get("Running") and pid and not await asyncio.to_thread(kill_member, pid, raw["ContainerID"]):
+            log.warning("a command in container %s is left running", container_id[:12])
 
     async def attach(self, container_id: str, *, tty: bool = False, stdin: bool = False) -> ExecSession:
         path = f"/v{await self._pool.api_version()}/containers/{container_id}/attach"

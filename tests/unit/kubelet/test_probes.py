@@ -67,7 +67,7 @@ async def test_a_probe_that_fails_restarts() -> None:
 
 
 class AwayRuntime:
-    async def exec_sync(self, *_: Any) -> Any:
+    async def exec_sync(self, *_: Any, **__: Any) -> Any:
         raise AWAY
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
-from kubelet.runtime.streams import DockerStreams, json_objects
+from kubelet.runtime.streams import MAX_FRAME, DockerStreams, demultiplex, json_objects
 from kubelet.types import RuntimeFailure
 
 
@@ -30,3 +31,17 @@ async def test_a_stream_that_falls_silent_is_given_up(tmp_path: Path) -> None:
                     found.append(each)
         assert found == [{"a": 1}]
         await streams.close()
+
+
+async def test_frames_are_taken_apart_however_they_are_cut() -> None:
+    stream = b"\x01\0\0\0\0\0\0\x03out\x02\0\0\0\0\0\0\x00\x02\0\0\0\0\1\0\x00" + b"e" * 65_536
+    for size in (1, 3, 8, 9, 1000, len(stream)):
+
+        async def chunks(size: int = size) -> AsyncIterator[bytes]:
+            for at in range(0, len(stream), size):
+                yield stream[at : at + size]
+
+        found = [frame async for frame in demultiplex(chunks(), tty=False)]
+        assert b"".join(data for stream_, data in found if stream_ == "stdout") == b"out"
+        assert b"".join(data for stream_, data in found if stream_ == "stderr") == b"e" * 65_536
+        assert all(0 < len(data) <= MAX_FRAME for _, data in found)
