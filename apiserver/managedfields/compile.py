@@ -98,6 +98,8 @@ class Compiler:
         required = frozenset(definition.get("required") or ())
         for field, schema in properties.items():
             struct.fields[field] = kind = self._schema(schema)
+            if not isinstance(kind, Scalar):
+                struct.inner[f"f:{field}"] = kind
             step = struct.steps[field] = self._step(short, field, kind, schema, required)
             if (step.there and isinstance(kind, Struct)) or step.zero is None or step.zero == {}:
                 struct.always[step.element] = LEAF

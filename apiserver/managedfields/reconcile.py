@@ -27,10 +27,10 @@ def reconcile(kind: Type, fields: Fields, value: Any) -> Fields:
 
 def _struct(kind: Struct, fields: Fields, value: Any) -> Fields:
     out: Fields | None = None
-    types = kind.fields
+    types = kind.inner
     for key, node in fields.items():
-        of = types.get(key[2:])
-        if of is None or isinstance(of, Scalar):
+        of = types.get(key)
+        if of is None:
             continue
         now = _node(of, node, key[2:], value)
         if now is not node:
@@ -69,6 +69,8 @@ def _node(of: Type, node: Fields, name: str, parent: Any) -> Fields:
         return node
     if of.atomic:
         return LEAF if node else node
+    if node and isinstance(of, MapOf) and isinstance(of.value, Scalar):
+        return node
     item = parent.get(name) if isinstance(parent, dict) else None
     if node:
         return reconcile(of, node, item)

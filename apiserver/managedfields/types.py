@@ -153,6 +153,8 @@ class Struct:
     """Fields that nobody owns."""
     always: Fields = field(default_factory=dict)
     """Fields that are there whenever the struct is, written or not: nested structs, times."""
+    inner: dict[str, Type] = field(default_factory=dict)
+    """The types of fields that are no scalars, by path element."""
 
     def added(self, value: Any) -> Fields:
         if not value and not self.always:
@@ -231,7 +233,8 @@ class Struct:
     def variant(self, *, atomic: bool | None = None, skipped: Iterable[str] = ()) -> Struct:
         """The same fields, owned otherwise."""
         whole = self.atomic if atomic is None else atomic
-        return Struct(self.name, whole, self.fields, self.steps, frozenset(skipped) | self.skipped, self.always)
+        skips = frozenset(skipped) | self.skipped
+        return Struct(self.name, whole, self.fields, self.steps, skips, self.always, self.inner)
 
 
 Type: TypeAlias = "Scalar | Anything | MapOf | ListOf | Struct"
