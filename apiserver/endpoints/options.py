@@ -196,7 +196,8 @@ def _field_selector(text: str, resource: Resource) -> Selector:
     except ValueError as error:
         raise BadRequest(str(error)) from None
     known = {"metadata.name", *resource.selectable_fields}
-    if resource.namespaced:
+    # Upstream knows the namespace of kinds of no namespace too, which is empty, unless they have fields of their own.
+    if resource.namespaced or not resource.selectable_fields:
         known.add("metadata.namespace")
     for requirement in selector.requirements:
         if requirement.key not in known:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from apiserver.resources import warnings
 from apiserver.resources import workload_columns as columns
 from apiserver.resources import workload_defaults as defaults
-from apiserver.resources.columns import dig
 from apiserver.resources.strategy import KindStrategy
 from apiserver.resources.validation import apps as validation
 from apiserver.types import Resource, ScalePaths
@@ -97,7 +96,6 @@ RESOURCES = (
         status=True,
         scale=ScalePaths(),
         has_generation=True,
-        selectable_fields={"status.replicas": lambda obj: str(dig(obj, "status", "replicas") or 0)},
     ),
     Resource(
         "apps",

@@ -11,7 +11,11 @@ from apiserver.resources.validation import certificates, discovery, small
 from apiserver.resources.validation.formats import path_segment
 from apiserver.types import Resource
 
-_REGARDING = {name.replace("involvedObject.", "regarding."): get for name, get in EVENT_FIELDS.items()}
+_REGARDING = {
+    name.replace("involvedObject.", "regarding.").replace("reportingComponent", "reportingController"): get
+    for name, get in EVENT_FIELDS.items()
+    if name != "source"
+}
 
 RESOURCES = (
     Resource(

@@ -184,3 +184,26 @@ def test_a_status_leaves_the_labels_of_a_deployment_alone(http: httpx.Client, na
     assert [(c["field"], c["message"]) for c in causes] == [
         ("status.readyReplicas", "Invalid value: 2: cannot be greater than status.replicas")
     ]
+
+
+@pytest.mark.parametrize(
+    ("resource", "selector", "message"),
+    [
+        ("apis/events.k8s.io/v1/events", "reportingController=x", None),
+        ("apis/events.k8s.io/v1/events", "regarding.fieldPath=x", None),
+        ("apis/events.k8s.io/v1/events", "source=x", "field label not supported: source"),
+        ("api/v1/events", "source=x", None),
+        ("apis/apps/v1/replicasets", "status.replicas=0", '"status.replicas" is not a known field selector'),
+        ("apis/storage.k8s.io/v1/storageclasses", "metadata.namespace=x", None),
+        ("api/v1/nodes", "metadata.namespace=x", "field label not supported: metadata.namespace"),
+    ],
+)
+def test_fields_are_selected_where_upstream_selects_them(
+    http: httpx.Client, resource: str, selector: str, message: str | None
+) -> None:
+    answer = http.get(f"/{resource}", params={"fieldSelector": selector})
+    if message is None:
+        assert (answer.status_code, answer.json()["items"]) == (200, [])
+    else:
+        assert answer.status_code == 400
+        assert answer.json()["message"].startswith(message)
