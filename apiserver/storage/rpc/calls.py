@@ -8,47 +8,11 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from enum import IntEnum
 from typing import Protocol
 
+from apiserver.storage.rpc.statuses import Code, RpcError
+
 PREFIX = 5
-MAX_QUEUED = 32 * 1024 * 1024
-"""Bytes of messages that nobody has read, beyond which the peer gets no more room to send."""
-
-
-class Code(IntEnum):
-    """https://grpc.io/docs/guides/status-codes/"""
-
-    OK = 0
-    CANCELLED = 1
-    UNKNOWN = 2
-    INVALID_ARGUMENT = 3
-    DEADLINE_EXCEEDED = 4
-    NOT_FOUND = 5
-    ALREADY_EXISTS = 6
-    PERMISSION_DENIED = 7
-    RESOURCE_EXHAUSTED = 8
-    FAILED_PRECONDITION = 9
-    ABORTED = 10
-    OUT_OF_RANGE = 11
-    UNIMPLEMENTED = 12
-    INTERNAL = 13
-    UNAVAILABLE = 14
-    DATA_LOSS = 15
-    UNAUTHENTICATED = 16
-
-
-class RpcError(Exception):
-    """A call failed."""
-
-    def __init__(self, code: Code, details: str) -> None:
-        super().__init__(f"{code.name}: {details}")
-        self.code = code
-        self.details = details
-
-
-class NotConnected(RpcError):
-    """A call failed before it was sent: it may be made elsewhere, whatever it does."""
 
 
 def framed(message: bytes) -> bytes:
@@ -59,16 +23,18 @@ def framed(message: bytes) -> bytes:
 class Call:
     """One stream of a connection. The connection calls :meth:`data` and :meth:`end`."""
 
-    __slots__ = ("deadline", "ended", "id", "status", "taken", "unsent", "window")
+    __slots__ = ("deadline", "ended", "id", "status", "taken", "window")
+
+    half_open = False
+    """Whether this side goes on after its first message."""
 
     def __init__(self, deadline: float | None) -> None:
         self.id = 0
+        """0 until the server allows one call more."""
         self.window = 0
         """Bytes that the peer will take."""
         self.taken = 0
         """Bytes that came since the peer was last given room."""
-        self.unsent = 0
-        """Pieces that wait for room."""
         self.deadline = deadline
         self.status = ""
         """An HTTP status that is no answer of gRPC's."""
@@ -98,10 +64,10 @@ class UnaryCall(Call):
 
     def end(self, error: RpcError | None) -> None:
         self.ended = True
+        parts, self._parts = self._parts, []
         if self.future.done():
             return
         if error is None:
-            parts = self._parts
             body = parts[0] if len(parts) == 1 else b"".join(parts)
             if len(body) < PREFIX or body[0] or int.from_bytes(body[1:PREFIX], "big") != len(body) - PREFIX:
                 error = RpcError(Code.INTERNAL, "the response is not one message")
@@ -116,17 +82,23 @@ class Link(Protocol):
 
     def send(self, call: Call, body: bytes) -> None: ...
     def credit(self, call: Call, size: int) -> None: ...
-    def cancel(self, call: Call) -> None: ...
+    def abandon(self, call: Call, code: Code, details: str) -> None: ...
 
 
 class StreamCall(Call):
-    """Messages in both directions, until one side ends it."""
+    """Messages in both directions, until one side ends it. One reader at a time.
 
-    __slots__ = ("_buffer", "_error", "_link", "_messages", "_queued", "_waiter", "_withheld")
+    ``most`` is how many bytes of messages may wait for their reader; beyond it the peer gets no more room to send.
+    """
 
-    def __init__(self, link: Link) -> None:
+    __slots__ = ("_buffer", "_error", "_link", "_messages", "_most", "_queued", "_waiter", "_withheld")
+
+    half_open = True
+
+    def __init__(self, link: Link, most: int) -> None:
         super().__init__(None)
         self._link = link
+        self._most = most
         self._buffer = bytearray()
         self._messages: deque[bytes] = deque()
         self._queued = 0
@@ -137,34 +109,37 @@ class StreamCall(Call):
     def write(self, message: bytes) -> None:
         """Sends a message. Raises RpcError when the call has ended."""
         if self.ended:
-            raise self._error or RpcError(Code.CANCELLED, "the call has ended")
+            raise self._failure() or RpcError(Code.CANCELLED, "the call has ended")
         self._link.send(self, framed(message))
 
     async def read(self) -> bytes | None:
         """The next message; None at the end. Raises RpcError."""
         while not self._messages:
             if self.ended:
-                if self._error is not None:
-                    raise self._error
+                if (error := self._failure()) is not None:
+                    raise error
                 return None
             self._waiter = asyncio.get_running_loop().create_future()
             await self._waiter
         message = self._messages.popleft()
         self._queued -= len(message)
-        if self._withheld and self._queued <= MAX_QUEUED // 2:
+        if self._withheld and self._queued <= self._most // 2:
             room, self._withheld = self._withheld, 0
             self._link.credit(self, room)
         return message
 
     def cancel(self) -> None:
         """Ends the call from this side."""
-        self._link.cancel(self)
+        self._link.abandon(self, Code.CANCELLED, "the call was cancelled")
 
     def data(self, payload: bytes) -> int:
         buffer = self._buffer
         buffer += payload
         at = 0
         while len(buffer) - at >= PREFIX:
+            if buffer[at]:
+                self._link.abandon(self, Code.INTERNAL, "a message is compressed")
+                return len(payload)
             size = int.from_bytes(buffer[at + 1 : at + PREFIX], "big")
             if len(buffer) - at - PREFIX < size:
                 break
@@ -174,15 +149,22 @@ class StreamCall(Call):
         if at:
             del buffer[:at]
             self._wake()
-        if self._queued > MAX_QUEUED:
+        if self._queued > self._most:
             self._withheld += len(payload)
             return 0
         return len(payload)
 
     def end(self, error: RpcError | None) -> None:
         self.ended = True
+        if error is None and self._buffer:
+            error = RpcError(Code.INTERNAL, "the response ended within a message")
         self._error = error
+        self._buffer.clear()
         self._wake()
+
+    def _failure(self) -> RpcError | None:
+        """A new one each time: an exception keeps the frames that it passed."""
+        return self._error and type(self._error)(self._error.code, self._error.details)
 
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():

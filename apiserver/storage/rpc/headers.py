@@ -6,8 +6,6 @@ peer is told that ours has size 0. So equal headers are equal bytes, and nearly 
 
 from __future__ import annotations
 
-from urllib.parse import unquote
-
 import hpack
 
 from apiserver.storage.rpc.frames import COMPRESSION_ERROR, ProtocolError
@@ -53,7 +51,3 @@ class Decoder:
             if len(self._seen) < REMEMBERED:
                 self._seen[block] = found
         return found
-
-
-def message_of(headers: Headers) -> str:
-    return unquote(headers.get("grpc-message", ""))
