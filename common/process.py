@@ -176,7 +176,7 @@ class Process:
 
 
 async def health_answer(health: Health, name: str, request: Request, *, ready: bool) -> Response:
-    """What a health endpoint says: more than "ok" when asked, or when unwell (upstream: apiserver/pkg/server/healthz)."""
+    """What a health endpoint says, more than "ok" when asked or unwell (upstream: apiserver/pkg/server/healthz)."""
     well, lines = await health.report(ready=ready, exclude=request.query_params.getlist("exclude"))
     headers = {"x-content-type-options": "nosniff"}
     if well and "verbose" not in request.query_params:

@@ -137,7 +137,7 @@ def test_metrics_have_upstreams_names(http: httpx.Client, namespace: str) -> Non
 
 def test_component_statuses(http: httpx.Client, kubectl: Kubectl) -> None:
     path = "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases"
-    lease = {"metadata": {"name": "kube-scheduler"}, "spec": {"holderIdentity": "me", "leaseDurationSeconds": 30}}
+    lease = {"metadata": {"name": "kube-scheduler"}, "spec": {"holderIdentity": "me", "leaseDurationSeconds": 3600}}
     lease["spec"] |= {"renewTime": datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")}
     assert http.post(path, json=lease).status_code == 201
     try:
