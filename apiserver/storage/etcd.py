@@ -30,6 +30,9 @@ CALL_TIMEOUT = 5.0
 CONNECT_SHARE = 0.5
 """How long a call waits for a connection to one of several endpoints before it goes to the next."""
 
+TROUBLES = (Code.UNAVAILABLE, Code.DEADLINE_EXCEEDED)
+"""Another endpoint may do better; every other error is an answer."""
+
 METHODS: Mapping[str, tuple[str, Callable[[bytes], Any]]] = {
     "range": ("/etcdserverpb.KV/Range", rpc.RangeResponse.FromString),
     "txn": ("/etcdserverpb.KV/Txn", rpc.TxnResponse.FromString),
@@ -107,10 +110,9 @@ class Etcd:
                     await endpoint.connect(min(left, CONNECT_SHARE))
                 answer = await endpoint.unary(path, message, timeout)
             except RpcError as error:
-                self._rotate(index)
-                repeat = isinstance(error, NotConnected) or (
-                    again and error.code in (Code.UNAVAILABLE, Code.DEADLINE_EXCEEDED)
-                )
+                if error.code in TROUBLES:
+                    self._rotate(index)
+                repeat = isinstance(error, NotConnected) or (again and error.code in TROUBLES)
                 if not repeat or time.monotonic() + pause >= deadline:
                     raise _status(error) from error
                 await asyncio.sleep(pause)
@@ -223,6 +225,8 @@ def _status(error: RpcError) -> StatusError:
         return ServiceUnavailable(f"etcdserver: unavailable: {text}", {"retryAfterSeconds": 1})
     if "requested lease not found" in text:
         return LeaseNotFound(text, {"retryAfterSeconds": 1})
+    if "too many operations" in text:
+        return RequestEntityTooLarge("etcdserver: too many operations in txn request")
     if "request is too large" in text or "larger than max" in text:
         return RequestEntityTooLarge("etcdserver: request is too large")
     return InternalError(f"rpc error: code = {code.name} desc = {text}")
