@@ -30,7 +30,7 @@ Decode = Callable[[bytes, str, Resource, Validation], Any]
 """(body, content type, resource, validation) -> Decoded."""
 Conform = Callable[[Object, Resource, Validation, str], Any]
 """(patched object, resource, validation, patch) -> Decoded."""
-ApplyPatch = Callable[[str, Object, bytes, Resource], Object]
+ApplyPatch = Callable[[str, Object | bytes, bytes, Resource], Object]
 """(content type, current object, patch, resource) -> the patched object."""
 
 
