@@ -15,7 +15,8 @@ from apiserver.endpoints.request import Answer, Request, Target
 from apiserver.endpoints.views import ListMeta, PlainView, list_head, view_for
 from apiserver.storage import continuation
 from apiserver.storage.etcd import CompactedError
-from apiserver.storage.store import Page, Store
+from apiserver.storage.past import Page
+from apiserver.storage.store import Store
 from common.api.status import BadRequest, Expired, Timeout
 
 EXPIRED = "The resourceVersion for the provided list is too old."

@@ -8,16 +8,17 @@ older than a write that was answered before it began: it asks etcd for its revis
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass
 from inspect import isawaitable
 from typing import Any
 
 from apiserver.storage import claims, continuation, transactions
 from apiserver.storage.cache import Entry, ResourceCache
 from apiserver.storage.encoding import UNREADABLE, encode, join_key, prefix_of, with_revision
-from apiserver.storage.etcd import Etcd, LeaseNotFound, ReadIndex, prefix_end
+from apiserver.storage.etcd import Etcd, LeaseNotFound, ReadIndex
 from apiserver.storage.feed import Feed
+from apiserver.storage.guarded import add_terms, commit
 from apiserver.storage.leases import Leases
+from apiserver.storage.past import Page, list_past
 from apiserver.storage.watchers import Hub
 from apiserver.storage.zipped import ZippedLists
 from apiserver.types import Guard, Object, Resource, Terms
@@ -27,19 +28,6 @@ from common.api.status import Conflict, InternalError, StatusError, Timeout, alr
 Change = Callable[[Object], Object | None] | Callable[[Object], Awaitable[Object | None]]
 
 ATTEMPTS = 64
-PAGE = 500
-
-
-@dataclass(frozen=True, slots=True)
-class Page:
-    """A list, or one page of it."""
-
-    entries: list[Entry]
-    revision: int
-    token: str = ""
-    remaining: int | None = None
-    stamp: int = 0
-    """Of what the cache has: equal stamps mean equal objects. 0 for a page of history."""
 
 
 class Stale(Conflict):
@@ -112,32 +100,7 @@ class Store:
 
         Raises CompactedError.
         """
-        prefix = self._prefix + (f"{namespace}/".encode() if namespace else b"")
-        key, end = max(self._prefix + start.encode(), prefix), prefix_end(prefix)
-        found: list[Entry] = []
-        while True:
-            answer = await self._etcd.range(key, end, limit=limit or PAGE, revision=revision)
-            looked_at = 0
-            for kv in answer.kvs:
-                if limit and len(found) == limit:
-                    break
-                looked_at += 1
-                space, name = self._split(kv.key)
-                try:
-                    entry = self.cache.entry_of(space, name, kv.mod_revision, kv.value)
-                except UNREADABLE:  # the feed says which; it is not there, as in the cache
-                    continue
-                if entry.matches(labels, fields):
-                    found.append(entry)
-            left = answer.count - looked_at  # of the whole range, though the answer may be a part of it
-            if not left or (limit and len(found) == limit):
-                break
-            key = answer.kvs[-1].key + b"\0"
-        if not left:
-            return Page(found, revision)
-        remaining = left if labels.everything and fields.everything else None
-        token = continuation.Continuation(revision, found[-1].key + "\0").encode()
-        return Page(found, revision, token, remaining)
+        return await list_past(self._etcd, self.cache, revision, start, namespace, labels, fields, limit)
 
     def cached(self, namespace: str, name: str) -> Object | None:
         entry = self.cache.get(namespace, name)
@@ -160,7 +123,7 @@ class Store:
         key, value = self._key(namespace, metadata["name"]), encode(obj)
         request = transactions.create(key, value, await self._lease())
         if self._claims_of is not None:
-            _add(request, claims.terms(claims.NOTHING, self._claims_of(obj)))
+            add_terms(request, claims.terms(claims.NOTHING, self._claims_of(obj)))
         answer = await self._commit(request, guards)
         if not answer.succeeded:
             if answer.responses[0].response_range.count:
@@ -203,35 +166,23 @@ class Store:
                     raise conflict(self.resource.plural, name, self.resource.group)
                 result = await change(entry)
             except StatusError:
-                newer = None if current else await self._read(namespace, name)
-                if newer is None or newer.revision == entry.revision:
+                newer = await self._newer(namespace, name, entry, current)
+                if newer is None:
                     raise
                 entry, current = newer, True
                 continue
-            if result is None:
-                if current:
-                    return entry.parse()
-                newer = await self._read(namespace, name)
-                if newer.revision == entry.revision:
-                    return entry.parse()
-                entry, current = newer, True
-                continue
-            if dry_run:
-                newer = entry if current else await self._read(namespace, name)
-                if newer.revision != entry.revision:
+            remove = result is not None and is_gone(self.resource, result)
+            value = b"" if result is None else encode(result)
+            if result is None or dry_run or (not remove and self._is_same(value, entry)):
+                # Nothing is written; but that must rest on what etcd has, not on what the cache remembers.
+                newer = await self._newer(namespace, name, entry, current)
+                if newer is not None:
                     entry, current = newer, True
                     continue
+                if result is None or not dry_run:
+                    return entry.parse()
                 result["metadata"]["resourceVersion"] = str(entry.revision)
                 return result
-            remove = is_gone(self.resource, result)
-            value = encode(result)
-            if not remove and with_revision(self.cache.head, value, entry.revision) == entry.data:
-                # Nothing changes; but that must be said of what etcd has, not of what the cache remembers.
-                newer = entry if current else await self._read(namespace, name)
-                if newer.revision == entry.revision:
-                    return entry.parse()
-                entry, current = newer, True
-                continue
             request = (
                 transactions.delete(key, entry.revision)
                 if remove
@@ -239,7 +190,7 @@ class Store:
             )
             if self._claims_of is not None:
                 after = claims.NOTHING if remove else self._claims_of(result)
-                _add(request, claims.terms(self._claims_of(self.cache.object_of(entry)), after))
+                add_terms(request, claims.terms(self._claims_of(self.cache.object_of(entry)), after))
             answer = await self._commit(request, guards)
             if answer.succeeded:
                 result["metadata"]["resourceVersion"] = str(answer.header.revision)
@@ -260,14 +211,14 @@ class Store:
             try:
                 self.check_preconditions(obj, uid, resource_version)
             except Conflict:
-                newer = None if current else await self._read(namespace, name)
-                if newer is None or newer.revision == entry.revision:
+                newer = await self._newer(namespace, name, entry, current)
+                if newer is None:
                     raise
                 entry, current = newer, True
                 continue
             request = transactions.delete(key, entry.revision)
             if self._claims_of is not None:
-                _add(request, claims.terms(self._claims_of(obj), claims.NOTHING))
+                add_terms(request, claims.terms(self._claims_of(obj), claims.NOTHING))
             answer = await self._etcd.txn(request)
             if answer.succeeded:
                 obj["metadata"]["resourceVersion"] = str(answer.header.revision)
@@ -299,26 +250,9 @@ class Store:
 
     # -- helpers
 
-    async def _commit(self, request: object, guards: Sequence[Guard]) -> Any:
-        """Sends a write's transaction, with the terms of its guards."""
-        if not guards:
-            return await self._send(request)
-        entered, revision = 0, 0
+    async def _commit(self, request: Any, guards: Sequence[Guard]) -> Any:
         try:
-            for guard in guards:
-                _add(request, await guard.enter())
-                entered += 1
-            answer = await self._send(request)
-            if answer.succeeded:
-                revision = answer.header.revision
-            return answer
-        finally:
-            for guard in guards[:entered]:
-                guard.leave(revision)
-
-    async def _send(self, request: object) -> Any:
-        try:
-            return await self._etcd.txn(request)
+            return await commit(self._etcd, request, guards)
         except LeaseNotFound:
             if self._leases is not None:
                 self._leases.forget()
@@ -326,13 +260,6 @@ class Store:
 
     def _key(self, namespace: str, name: str) -> bytes:
         return self._prefix + join_key(namespace, name).encode()
-
-    def _split(self, key: bytes) -> tuple[str, str]:
-        path = key[len(self._prefix) :].decode()
-        if not self.resource.namespaced:
-            return "", path
-        namespace, _, name = path.partition("/")
-        return namespace, name
 
     def _missing(self, name: str) -> StatusError:
         return not_found(self.resource.plural, name, self.resource.group)
@@ -344,6 +271,14 @@ class Store:
         """What a write starts from, and whether it is surely what etcd has."""
         entry = self.cache.get(namespace, name)
         return (entry, False) if entry is not None else (await self._read(namespace, name), True)
+
+    async def _newer(self, namespace: str, name: str, entry: Entry, current: bool) -> Entry | None:
+        """What etcd has, if that is another than ``entry``; ``current`` entries come from there."""
+        newer = entry if current else await self._read(namespace, name)
+        return None if newer.revision == entry.revision else newer
+
+    def _is_same(self, value: bytes, entry: Entry) -> bool:
+        return with_revision(self.cache.head, value, entry.revision) == entry.data
 
     async def _read(self, namespace: str, name: str) -> Entry:
         answer = await self._etcd.range(self._key(namespace, name))
@@ -361,11 +296,6 @@ class Store:
                 key = self._key(namespace, name).decode(errors="replace")
                 raise InternalError(f"Internal error occurred: unable to decode {key}: {error}") from error
         raise self._missing(name)
-
-
-def _add(request: Any, terms: Terms) -> None:
-    request.compare.extend(terms.compare)
-    request.success.extend(terms.then)
 
 
 def is_gone(resource: Resource, obj: Object) -> bool:

@@ -125,6 +125,7 @@ def etcd_process(
     command = [
         _tool("etcd"),
         *("--name", name, "--data-dir", str(path / "etcd"), "--unsafe-no-fsync", "--log-level", "warn"),
+        "--max-txn-ops=2048",
         *("--listen-client-urls", client, "--advertise-client-urls", client),
         *("--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer),
         *("--initial-cluster", initial_cluster or f"{name}={peer}"),

@@ -217,3 +217,12 @@ def test_a_service_is_proxied_to_its_pods_only(http: httpx.Client, namespace: st
     assert http.post(slices, json={**body, "ports": [{"port": 80}]}).status_code == 201
     answer = http.get(f"{base}/services/s/proxy/")
     assert (answer.status_code, answer.json()["message"]) == (503, 'no endpoints available for service "s"')
+
+
+def test_a_service_of_many_node_ports(http: httpx.Client, namespace: str) -> None:
+    path = f"/api/v1/namespaces/{namespace}/services"
+    ports = [{"name": f"p{n}", "port": n} for n in range(1, 301)]
+    made = http.post(path, json=service("many", type="NodePort", ports=ports))
+    assert made.status_code == 201, made.text
+    assert len({p["nodePort"] for p in made.json()["spec"]["ports"]}) == 300
+    assert http.delete(f"{path}/many").status_code == 200

@@ -1,0 +1,65 @@
+"""Pages of a list, and lists of the past: what etcd's history is for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from apiserver.storage.cache import Entry, ResourceCache
+from apiserver.storage.continuation import Continuation
+from apiserver.storage.encoding import UNREADABLE, prefix_of
+from apiserver.storage.etcd import Etcd, prefix_end
+from common.api.selectors import Selector
+
+PAGE = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A list, or one page of it."""
+
+    entries: list[Entry]
+    revision: int
+    token: str = ""
+    remaining: int | None = None
+    stamp: int = 0
+    """Of what the cache has: equal stamps mean equal objects. 0 for a page of history."""
+
+
+async def list_past(
+    etcd: Etcd,
+    cache: ResourceCache,
+    revision: int,
+    start: str,
+    namespace: str,
+    labels: Selector,
+    fields: Selector,
+    limit: int,
+) -> Page:
+    """The objects as they were at ``revision``, from key ``start`` on. Raises CompactedError."""
+    root = prefix_of(*cache.storage)
+    prefix = root + (f"{namespace}/".encode() if namespace else b"")
+    key, end = max(root + start.encode(), prefix), prefix_end(prefix)
+    found: list[Entry] = []
+    while True:
+        answer = await etcd.range(key, end, limit=limit or PAGE, revision=revision)
+        looked_at = 0
+        for kv in answer.kvs:
+            if limit and len(found) == limit:
+                break
+            looked_at += 1
+            path = kv.key[len(root) :].decode(errors="replace")
+            space, _, name = path.partition("/") if cache.resource.namespaced else ("", "", path)
+            try:
+                entry = cache.entry_of(space, name, kv.mod_revision, kv.value)
+            except UNREADABLE:  # the feed says which; it is not there, as in the cache
+                continue
+            if entry.matches(labels, fields):
+                found.append(entry)
+        left = answer.count - looked_at  # of the whole range, though the answer may be a part of it
+        if not left or (limit and len(found) == limit):
+            break
+        key = answer.kvs[-1].key + b"\0"
+    if not left:
+        return Page(found, revision)
+    remaining = left if labels.everything and fields.everything else None
+    return Page(found, revision, Continuation(revision, found[-1].key + "\0").encode(), remaining)
