@@ -110,7 +110,7 @@ class Limits:
         if not text:
             return
         try:
-            seconds = parse_duration(text)
+            seconds = parse_duration(text.lstrip("+")) if not text.startswith("-") else -parse_duration(text[1:])
         except ValueError:
             raise BadRequest(
                 f'invalid timeout specified in the request URL - time: invalid duration "{text}"'

@@ -115,6 +115,7 @@ def test_a_body_that_does_not_come_is_not_waited_for(small: ApiServer) -> None:
     ("timeout", "code", "message"),
     [
         ("100ms", 504, "Timeout: request did not complete within the allotted timeout"),
+        ("-", 400, 'invalid timeout specified in the request URL - time: invalid duration "-"'),
         ("soon", 400, 'invalid timeout specified in the request URL - time: invalid duration "soon"'),
     ],
 )
@@ -122,6 +123,11 @@ def test_the_time_that_a_client_gives(http: httpx.Client, timeout: str, code: in
     params = {"timeout": timeout, "resourceVersion": "999999999"}  # which is waited for
     answer = http.get(CONFIG_MAPS, params=params)
     assert (answer.status_code, answer.json()["message"]) == (code, message)
+
+
+@pytest.mark.parametrize("timeout", ["0s", "-1s", "10h", "1m30s", ""])
+def test_times_that_change_nothing(http: httpx.Client, timeout: str) -> None:
+    assert http.get(CONFIG_MAPS, params={"timeout": timeout}).status_code == 200
 
 
 def test_a_watch_that_names_no_time_ends(small: ApiServer) -> None:
