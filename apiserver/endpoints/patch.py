@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from apiserver.endpoints import metadata
 from apiserver.endpoints.api import Api, to_served, to_stored
 from apiserver.endpoints.apply import APPLY_PATCH, apply
+from apiserver.endpoints.conversion import conversion_of
 from apiserver.endpoints.options import write_options
 from apiserver.endpoints.request import Answer, Request, Target
-from apiserver.endpoints.update import change_object
+from apiserver.endpoints.update import change_object, check_identity
 from apiserver.endpoints.views import view_for
 from apiserver.storage.cache import Entry
 from apiserver.types import Object, Resource
@@ -33,6 +35,8 @@ async def patch(api: Api, request: Request, target: Target) -> Answer:
         obj = patched(api, resource, content_type, entry, body)
         decoded = api.conform(obj, resource, options.validation, body.decode(errors="replace"))
         warnings.extend(decoded.warnings)
+        metadata.check_namespace(decoded.object, resource, target.namespace)
+        check_identity(decoded.object, target)
         return to_stored(resource, decoded.object)
 
     stored = await change_object(api, target, request.user, options, produce, request.warnings)
@@ -50,7 +54,8 @@ def patch_type(header: str) -> str:
 
 def patched(api: Api, resource: Resource, content_type: str, entry: Entry, body: bytes) -> Object:
     """What the patch makes of the object, in the served form, still to be checked."""
-    obj = api.apply_patch(content_type, to_served(resource, entry.parse()), body, resource)
+    current = entry.data if conversion_of(resource) is None else to_served(resource, entry.parse())
+    obj = api.apply_patch(content_type, current, body, resource)
     if not isinstance(obj, dict) or not isinstance(obj.get("metadata"), dict):
         raise BadRequest("a patch must leave an object with its metadata")
     obj["kind"], obj["apiVersion"] = resource.kind, resource.api_version
