@@ -26,13 +26,15 @@ class Lookup:
         if worker is None:
             raise NotFound(f'pod "{name}" does not exist')
         spec = spec_of(worker.pod)
-        names = frozenset(c.name for c in (*(spec.initContainers or ()), *spec.containers))
+        groups = (spec.initContainers, spec.containers, spec.ephemeralContainers)
+        names = frozenset(container.name for group in groups for container in group or ())
         status = worker.status or worker.pod.status
         return cls(worker.identity, spec.containers[0].name, names, worker.observed, status)
 
     def status(self, container: str) -> ContainerStatus | None:
         status = self.pod_status or PodStatus()
-        statuses = [*(status.initContainerStatuses or ()), *(status.containerStatuses or ())]
+        groups = (status.initContainerStatuses, status.containerStatuses, status.ephemeralContainerStatuses)
+        statuses = (each for group in groups for each in group or ())
         return next((each for each in statuses if each.name == container), None)
 
     def for_logs(self, container: str, previous: bool) -> str:

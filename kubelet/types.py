@@ -157,6 +157,8 @@ class ContainerConfig:
     security: SecurityContext = field(default_factory=SecurityContext)
     shared_pid: bool = False
     host_pid: bool = False
+    pid_target: str = ""
+    """The id of a container whose processes this one sees and is seen by."""
     cgroup_parent: str = ""
     stop_signal: str = ""
 

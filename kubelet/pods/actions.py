@@ -54,7 +54,7 @@ def compute_actions(spec: PodSpec, observed: PodObservation, probes: ProbeFindin
     if sandbox is None or not sandbox.running:
         return _without_sandbox(spec, observed)
     kills: list[Kill] = []
-    starts: list[str] = []
+    starts = _ephemeral_starts(spec, observed)
     finished, failed = _init_actions(spec, observed, probes, sandbox.id, kills, starts)
     if failed:
         return Actions(sandbox.id, kill_pod=True)
@@ -64,6 +64,14 @@ def compute_actions(spec: PodSpec, observed: PodObservation, probes: ProbeFindin
         if not kept and not starts_app(spec, starts):
             return Actions(sandbox.id, kill_pod=True)
     return Actions(sandbox.id, kill=tuple(kills), start=tuple(starts))
+
+
+def _ephemeral_starts(spec: PodSpec, observed: PodObservation) -> list[str]:
+    """Once each, whatever the restart policy, and also while init containers are still at work.
+    https://kubernetes.io/docs/concepts/workloads/pods/ephemeral-containers/
+    """
+    runs = ((each.name, observed.latest(each.name)) for each in spec.ephemeralContainers or ())
+    return [name for name, latest in runs if latest is None or latest.state is ContainerState.CREATED]
 
 
 def starts_app(spec: PodSpec, starts: list[str]) -> bool:

@@ -60,6 +60,8 @@ class Inputs:
     files: PodFiles = field(default_factory=PodFiles)
     resolve_sub_path: Callable[[str, str], str] = posixpath.join
     """Where a path inside a volume is on the host; links are followed there and must stay inside."""
+    target_id: str = ""
+    """Of an ephemeral container: the id of the container that it looks at."""
 
 
 def sandbox_config(pod: Pod, config: KubeletConfig, attempt: int) -> PodSandboxConfig:
@@ -114,6 +116,7 @@ def container_config(pod: Pod, container: Container, config: KubeletConfig, inpu
         security=security,
         shared_pid=bool(spec.shareProcessNamespace),
         host_pid=bool(spec.hostPID),
+        pid_target=inputs.target_id,
         cgroup_parent=config.cgroup_parent,
     )
 

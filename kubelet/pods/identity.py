@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from lightkube.models.core_v1 import Container, PodSpec
+from lightkube.models.core_v1 import Container, EphemeralContainer, PodSpec
 from lightkube.resources.core_v1 import Pod
 
 from common.api.meta import annotations_of, meta_of
@@ -43,12 +43,29 @@ def all_containers(spec: PodSpec) -> Iterator[Container]:
 
 
 def find_container(spec: PodSpec, name: str) -> Container | None:
-    return next((container for container in all_containers(spec) if container.name == name), None)
+    """Ephemeral containers too."""
+    found = next((container for container in all_containers(spec) if container.name == name), None)
+    if found is None and (ephemeral := find_ephemeral(spec, name)) is not None:
+        return as_container(ephemeral)
+    return found
+
+
+def find_ephemeral(spec: PodSpec, name: str) -> EphemeralContainer | None:
+    return next((container for container in spec.ephemeralContainers or () if container.name == name), None)
+
+
+def as_container(ephemeral: EphemeralContainer) -> Container:
+    """An ephemeral container is one that knows whose processes it looks at."""
+    return Container(**{name: getattr(ephemeral, name) for name in Container.__struct_fields__})
 
 
 def field_path(spec: PodSpec, name: str) -> str:
     """What an event about a container refers to in its pod."""
-    kind = "initContainers" if any(c.name == name for c in spec.initContainers or ()) else "containers"
+    kind = "containers"
+    if any(c.name == name for c in spec.initContainers or ()):
+        kind = "initContainers"
+    elif find_ephemeral(spec, name) is not None:
+        kind = "ephemeralContainers"
     return f"spec.{kind}{{{name}}}"
 
 

@@ -28,7 +28,7 @@ from kubelet.pods.environment import (
 )
 from kubelet.pods.files import PodDirectory
 from kubelet.pods.handlers import Target
-from kubelet.pods.identity import identity_of, spec_of
+from kubelet.pods.identity import find_ephemeral, identity_of, spec_of
 from kubelet.pods.observed import PodObservation
 from kubelet.pods.status import Waiting
 from kubelet.pods.tools import Tools
@@ -132,7 +132,8 @@ class Starter:
         image = await self._image(pod, container)
         attempt = self._attempt(pod, container, latest)
         try:
-            inputs = await self._inputs(pod, container, image, attempt, prepared)
+            target = target_id(pod, container.name, observed)
+            inputs = await self._inputs(pod, container, image, attempt, prepared, target)
             config = await asyncio.to_thread(container_config, pod, container, self._tools.config, inputs)
         except ConfigError as error:
             self._failed(pod, container, f"Error: {error}")
@@ -185,7 +186,7 @@ class Starter:
         return next((each.restartCount + 1 for each in known if each.name == container.name and each.containerID), 0)
 
     async def _inputs(
-        self, pod: Pod, container: Container, image: ImageStatus, attempt: int, prepared: Prepared
+        self, pod: Pod, container: Container, image: ImageStatus, attempt: int, prepared: Prepared, target: str
     ) -> Inputs:
         tools, spec, namespace = self._tools, spec_of(pod), identity_of(pod).namespace
         await self._wait_for_services()
@@ -195,7 +196,7 @@ class Starter:
         )
         env = make_environment(pod, container, facts, await self._references(container, namespace), services)
         files = await asyncio.to_thread(self._files, pod, container, attempt, prepared)
-        return Inputs(image, attempt, env, prepared.volumes, files, tools.resolve_sub_path)
+        return Inputs(image, attempt, env, prepared.volumes, files, tools.resolve_sub_path, target)
 
     async def _wait_for_services(self) -> None:
         """Without them the container would never learn where the API server is. Raises ConfigError."""
@@ -248,6 +249,18 @@ class Starter:
 
     def _failed(self, pod: Pod, container: Container, message: str) -> None:
         self._tools.event(pod, "Warning", "Failed", message, container.name)
+
+
+def target_id(pod: Pod, name: str, observed: PodObservation) -> str:
+    """The container that an ephemeral one looks at, "" for none. Raises ConfigError."""
+    ephemeral = find_ephemeral(spec_of(pod), name)
+    wanted = ephemeral.targetContainerName if ephemeral is not None else None
+    if not wanted:
+        return ""
+    latest = observed.latest(wanted)
+    if latest is None:
+        raise ConfigError(f"unable to find target container {wanted}")
+    return latest.id
 
 
 async def _optional(fetch: Awaitable[T]) -> T | None:

@@ -27,7 +27,7 @@ from lightkube.resources.core_v1 import Pod
 from common.api.conditions import get_condition, is_true
 from common.api.pods import qos_class
 from kubelet.pods.actions import is_sidecar
-from kubelet.pods.identity import spec_of
+from kubelet.pods.identity import as_container, spec_of
 from kubelet.pods.observed import PodObservation
 from kubelet.types import ContainerState as RuntimeState
 from kubelet.types import RuntimeContainer
@@ -68,6 +68,11 @@ def build_status(pod: Pod, observed: PodObservation, found: Findings) -> PodStat
     spec, old = spec_of(pod), pod.status or PodStatus()
     init = [_container_status(c, pod, observed, found, init=True) for c in spec.initContainers or ()]
     apps = [_container_status(c, pod, observed, found, init=False) for c in spec.containers]
+    ephemeral = [
+        _container_status(as_container(c), pod, observed, found, init=False) for c in spec.ephemeralContainers or ()
+    ]
+    for status_ in ephemeral:  # nothing probes them, and nothing waits for them
+        status_.ready, status_.started = False, None
     ended = found.terminating and not observed.running()
     phase = compute_phase("Never" if ended else spec.restartPolicy, spec, init, apps)
     if old.phase in ("Succeeded", "Failed"):
@@ -84,6 +89,7 @@ def build_status(pod: Pod, observed: PodObservation, found: Findings) -> PodStat
         podIPs=[PodIP(ip=ip) for ip in found.pod_ips] or None,
         initContainerStatuses=init or None,
         containerStatuses=apps,
+        ephemeralContainerStatuses=ephemeral or None,
     )
     status.conditions = _conditions(pod, status, observed, found.now)
     return status
@@ -132,7 +138,8 @@ def _old_status(pod: Pod, name: str) -> ContainerStatus | None:
     status = pod.status
     if status is None:
         return None
-    statuses = [*(status.initContainerStatuses or ()), *(status.containerStatuses or ())]
+    groups = (status.initContainerStatuses, status.containerStatuses, status.ephemeralContainerStatuses)
+    statuses = [each for group in groups for each in group or ()]
     return next((each for each in statuses if each.name == name), None)
 
 

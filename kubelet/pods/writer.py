@@ -29,6 +29,11 @@ TRANSIENT = (StatusError, httpx.HTTPError, OSError, TimeoutError)
 REPLACED_LISTS = ("podIPs", "hostIPs")
 
 
+_REMOVED = frozenset(
+    {"reason", "message", "podIP", "podIPs", "hostIP", "hostIPs", "initContainerStatuses", "ephemeralContainerStatuses"}
+)
+
+
 def status_patch(identity: PodIdentity, old: PodStatus | None, new: PodStatus) -> dict[str, Any] | None:
     """A strategic merge patch from what the API server has to what it should have; None when nothing differs."""
     before: dict[str, Any] = old.to_dict() if old is not None else {}
@@ -49,8 +54,7 @@ def status_patch(identity: PodIdentity, old: PodStatus | None, new: PodStatus) -
 
 def _owned(status: dict[str, Any]) -> list[str]:
     """Fields that the kubelet may remove: others in a status (nominatedNodeName, resize) are not its own."""
-    owned = ("reason", "message", "podIP", "podIPs", "hostIP", "hostIPs", "initContainerStatuses")
-    return [key for key in status if key in owned]
+    return [key for key in status if key in _REMOVED]
 
 
 def _conditions(before: list[dict[str, Any]], after: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -70,6 +70,8 @@ def container_body(sandbox_id: str, config: ContainerConfig, node_labels: Mappin
         host["PidMode"] = "host"
     elif config.shared_pid:
         host["PidMode"] = shared
+    elif config.pid_target:
+        host["PidMode"] = f"container:{config.pid_target}"
     body: dict[str, Any] = {
         "Image": config.image,
         "Env": [f"{name}={value}" for name, value in config.env],

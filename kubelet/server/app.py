@@ -19,6 +19,7 @@ from starlette.websockets import WebSocket
 
 from common.api.status import BadRequest, StatusError
 from common.tunnel import Tunnel, tunnel_of
+from kubelet.pods.identity import find_container
 from kubelet.server import logs, portforward, portforward_websocket, remotecommand, websockets
 from kubelet.server.auth import Authorization
 from kubelet.server.session import refusal
@@ -172,8 +173,7 @@ class KubeletServer:
         spec = pod.spec if pod else None
         if spec is None:
             return None
-        containers = [*(spec.containers or []), *(spec.initContainers or [])]
-        return next((container for container in containers if container.name == path["container"]), None)
+        return find_container(spec, path["container"])
 
     def _port_target(self, asked: HTTPConnection) -> portforward.Target:
         """Raises StatusError."""

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from lightkube.models.core_v1 import PodSpec
+from lightkube.models.core_v1 import EphemeralContainer, PodSpec
 
 from kubelet.pods.actions import LABEL_HASH, ProbeFindings, compute_actions, container_hash
 from kubelet.pods.observed import LABEL_SANDBOX_ID, observe
@@ -160,3 +160,26 @@ def test_another_image_replaces_the_container() -> None:
     same = {**old.labels, LABEL_HASH: container_hash(wanted.containers[0])}
     kept = RuntimeContainer(**{f: getattr(old, f) for f in old.__slots__} | {"labels": same})
     assert not actions(wanted, sandbox(), kept).kill
+
+
+def debugged(policy: str = "Never", init: Sequence[dict[str, Any]] = ()) -> PodSpec:
+    wanted = spec(policy, init)
+    wanted.ephemeralContainers = [EphemeralContainer(name="debug", image="i", targetContainerName="app")]
+    return wanted
+
+
+def test_an_ephemeral_container_runs_once() -> None:
+    assert actions(debugged(), sandbox(), there("app")).start == ("debug",)
+    assert actions(debugged("Always"), sandbox(), there("app"), there("debug", EXITED, 1)).start == ()
+    assert actions(debugged("Always"), sandbox(), there("app"), there("debug", CREATED)).start == ("debug",)
+
+
+def test_an_ephemeral_container_does_not_wait_for_init_containers() -> None:
+    init = {"name": "init", "image": "i"}
+    assert actions(debugged(init=[init]), sandbox(), there("init")).start == ("debug",)
+    assert actions(debugged(init=[init]), sandbox()).start == ("debug", "init")
+
+
+def test_an_ephemeral_container_keeps_no_pod_and_makes_no_sandbox() -> None:
+    assert actions(debugged(), sandbox(), there("app", EXITED), there("debug")).kill_pod
+    assert actions(debugged("Always")).start == ("app",)

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from lightkube.models.core_v1 import PodStatus
+from lightkube.models.core_v1 import EphemeralContainer, PodStatus
 from lightkube.resources.core_v1 import Pod
 
 from kubelet.pods.identity import PodIdentity
@@ -179,3 +179,24 @@ def test_a_status_that_came_back_from_the_api_server_is_the_same() -> None:
     waiting = {"app": Waiting("CrashLoopBackOff", "back-off 10s")}
     made = status(pod(init=True), there("init", EXITED), there("app", EXITED, 1), waiting=waiting)
     assert status_patch(ME, PodStatus.from_dict(json.loads(json.dumps(made.to_dict()))), made) is None
+
+
+def test_ephemeral_containers_have_statuses_of_their_own() -> None:
+    debugged = pod()
+    assert debugged.spec is not None
+    debugged.spec.ephemeralContainers = [EphemeralContainer(name="debug", image="i:1")]
+    before = build_status(debugged, observe([there(SANDBOX_NAME), there("app")]), Findings(NOW))
+    [waiting] = before.ephemeralContainerStatuses or []
+    assert waiting.state is not None and waiting.state.waiting is not None
+    assert waiting.state.waiting.reason == "ContainerCreating"
+    seen = observe([there(SANDBOX_NAME), there("app"), there("debug")])
+    after = build_status(debugged, seen, Findings(NOW, ready=frozenset({"app-0", "debug-0"})))
+    [running] = after.ephemeralContainerStatuses or []
+    assert running.state is not None and running.state.running is not None
+    assert (running.ready, running.started, running.restartCount) == (False, None, 0)
+    assert [each.name for each in after.containerStatuses or []] == ["app"]
+    assert {each.type: each.status for each in after.conditions or []}["Ready"] == "True"
+    ended = build_status(
+        debugged, observe([there(SANDBOX_NAME), there("app"), there("debug", EXITED, 1)]), Findings(NOW)
+    )
+    assert ended.phase == "Running"
