@@ -103,6 +103,8 @@ class Resource:
     """Whether a PUT of an object that is not there creates it (upstream: AllowCreateOnUpdate)."""
     unconditional_update: bool = True
     """Whether a PUT may name no resourceVersion (upstream: AllowUnconditionalUpdate)."""
+    row_conditions: Callable[[Object], list[Object]] | None = None
+    """What a Table says of a row beside its cells."""
     orphans_dependents: bool = False
     """Whether a delete that names no policy leaves the dependents (upstream: DefaultGarbageCollectionPolicy)."""
 

@@ -29,6 +29,7 @@ from apiserver.allocation.spec import (
     parse_port_range,
 )
 from apiserver.types import AdmissionRequest, Object, Registry
+from common.api.names import is_ip
 from common.api.status import FieldError, InternalError, invalid, invalid_value
 
 log = logging.getLogger(__name__)
@@ -117,7 +118,7 @@ class ServiceAllocation:
             try:
                 self._ips.check(int(ipaddress.ip_address(ip)), owner)
             except ValueError:
-                yield invalid_value("spec.clusterIPs", asked, f"must be a valid IP address: {ip}")
+                yield from (invalid_value(f"spec.clusterIPs[{asked.index(ip)}]", ip, text) for text in is_ip(ip))
             except (AlreadyAllocated, NotInRange) as error:
                 yield invalid_value("spec.clusterIPs", asked, f"failed to allocate IP {ip}: {self._ip_text(ip, error)}")
 

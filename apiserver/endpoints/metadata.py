@@ -70,7 +70,6 @@ def carry_over(obj: Object, old: Object, resource: Resource, subresource: str) -
         "deletionTimestamp",
         "deletionGracePeriodSeconds",
         "generation",
-        "generateName",
     ]
     if subresource == "status":
         fixed.append("ownerReferences")
@@ -167,11 +166,10 @@ def _annotations(annotations: dict[str, str]) -> list[FieldError]:
 def _owners(owners: list[dict[str, Any]]) -> list[FieldError]:
     errors = []
     controllers = []
-    for index, owner in enumerate(owners):
-        path = f"metadata.ownerReferences[{index}]"
-        for field in ("apiVersion", "kind", "name", "uid"):
+    for owner in owners:
+        for field, called in (("apiVersion", "version"), ("kind", "kind"), ("name", "name"), ("uid", "uid")):
             if not owner.get(field):
-                errors.append(invalid_value(f"{path}.{field}", owner.get(field) or "", "must not be empty"))
+                errors.append(invalid_value(f"metadata.ownerReferences.{field}", "", f"{called} must not be empty"))
         if owner.get("controller"):
             controllers.append(owner)
     if len(controllers) > 1:

@@ -6,7 +6,7 @@ The client's Accept header says which (https://kubernetes.io/docs/reference/usin
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -165,6 +165,7 @@ class TableView:
     version: str
     include: str
     conversion: Conversion | None = None
+    conditions: Callable[[Object], list[Object]] | None = None
 
     @property
     def name(self) -> str:
@@ -208,6 +209,8 @@ class TableView:
 
     def _row(self, obj: Object, *, served: bool) -> Object:
         row: Object = {"cells": [column.cell(obj) for column in self.columns]}
+        if self.conditions is not None and (conditions := self.conditions(obj)):
+            row["conditions"] = conditions
         if self.include == "Metadata":
             row["object"] = partial(obj, self.version)
         elif self.include == "Object":
@@ -246,7 +249,7 @@ def _view_of(form: Accepted, request: Request, resource: Resource, columns: tupl
             error = invalid_value("includeObject", include, "must be 'Metadata', 'Object', 'None', or empty")
             raise BadRequest(f"Unable to convert to Table as requested: {error.message()}")
         shown = tuple(resource.columns if columns is None else columns) or NAME_AND_AGE
-        return TableView(shown, form.version, include, conversion_of(resource))
+        return TableView(shown, form.version, include, conversion_of(resource), resource.row_conditions)
     if form.kind in ("PartialObjectMetadata", "PartialObjectMetadataList"):
         package = resource.group.partition(".")[0] or "core"
         return MetadataView(form.version, form.kind.endswith("List"), package, resource.kind)

@@ -19,6 +19,7 @@ from apiserver.resources import core_defaults as defaults
 from apiserver.resources import core_validation as validation
 from apiserver.resources.columns import CREATED_AT, NAME, dig
 from apiserver.resources.pods.columns import COLUMNS as POD_COLUMNS
+from apiserver.resources.pods.columns import row_conditions as pod_row_conditions
 from apiserver.resources.pods.strategy import POD
 from apiserver.resources.strategy import KindStrategy
 from apiserver.types import Object, Resource, ScalePaths
@@ -225,6 +226,7 @@ RESOURCES = (
         status=True,
         graceful=True,
         selectable_fields=POD_FIELDS,
+        row_conditions=pod_row_conditions,
     ),
     Resource(
         "",
@@ -262,6 +264,7 @@ RESOURCES = (
         True,
         KindStrategy(
             status=True,
+            defaults=core_policy.default_resource_quota,
             checks=core_policy.check_resource_quota,
             update=core_policy.check_resource_quota_update,
             status_update=core_policy.check_resource_quota_status,

@@ -21,14 +21,13 @@ from apiserver.types import Column, Object
 
 UNSET = "<unset>"
 SHOWN = 3
-_LOAD_BALANCER_WIDTH = 16
 _MODES = {"ReadWriteOnce": "RWO", "ReadOnlyMany": "ROX", "ReadWriteMany": "RWX", "ReadWriteOncePod": "RWOP"}
 _ROLE_PREFIX = "node-role.kubernetes.io/"
 
 
-def count(name: str, *fields: str) -> Column:
+def count(name: str, *fields: str, type: str = "string") -> Column:
     """How many entries some maps or lists have in all."""
-    return cell(name, lambda o: sum(len(o.get(f) or ()) for f in fields), type="integer")
+    return cell(name, lambda o: sum(len(o.get(f) or ()) for f in fields), type=type)
 
 
 def shortened(items: Sequence[str], limit: int = SHOWN, total: int | None = None) -> str:
@@ -78,11 +77,8 @@ NODE = (
 )
 
 
-def load_balancer_text(ingress: Iterable[dict[str, Any]] | None, wide: bool = False) -> str:
-    joined = ",".join(dict.fromkeys(sorted(i.get("ip") or i.get("hostname") or "" for i in ingress or ())))
-    if not wide and len(joined) > _LOAD_BALANCER_WIDTH:
-        return joined[: _LOAD_BALANCER_WIDTH - 3] + "..."
-    return joined
+def load_balancer_text(ingress: Iterable[dict[str, Any]] | None) -> str:
+    return ",".join(dict.fromkeys(sorted(i.get("ip") or i.get("hostname") or "" for i in ingress or ())))
 
 
 def _external_ip(service: Object) -> str:
@@ -165,7 +161,7 @@ def _event_object(event: Object) -> str:
 def _event_source(event: Object) -> str:
     source = event.get("source") or {}
     component = source.get("component") or event.get("reportingComponent") or ""
-    host = source.get("host") or (event.get("reportingInstance") if not source.get("component") else "")
+    host = source.get("host") or event.get("reportingInstance") or ""
     return f"{component}, {host}" if host else str(component)
 
 

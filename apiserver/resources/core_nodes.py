@@ -5,10 +5,13 @@ from __future__ import annotations
 import ipaddress
 from typing import Any
 
+import orjson
+
 from apiserver.resources.checks import Errors, texts
 from apiserver.resources.pods.names import label_value_problems
 from apiserver.resources.pods.placement import EFFECTS, check_label_name
 from apiserver.resources.pods.resources import check_amount
+from apiserver.schema.gojson import syntax_error
 from apiserver.types import Object
 from common.api.names import is_cidr, parse_ip
 from common.api.status import FieldError, GoSyntax, duplicate, field_forbidden, invalid_value, not_supported, required
@@ -21,6 +24,9 @@ _INFO = (
 )  # fmt: skip
 _CIDR_TEXT = 'node updates may not change podCIDR except from "" to valid'
 _PROVIDER_TEXT = 'node updates may not change providerID except from "" to valid'
+
+
+AVOID_PODS = "scheduler.alpha.kubernetes.io/preferAvoidPods"
 
 
 def default_node(obj: Object) -> None:
@@ -59,11 +65,32 @@ def keep_node(obj: Object, old: Object, subresource: str) -> None:
 def check_node(obj: Object) -> Errors:
     errors: Errors = []
     spec = obj.get("spec") or {}
+    if avoided := (obj["metadata"].get("annotations") or {}).get(AVOID_PODS):
+        _check_avoided(errors, avoided)
     _check_taints(errors, spec.get("taints") or ())
     _check_resources(errors, obj)
     if cidrs := spec.get("podCIDRs"):
         _check_ranges(errors, cidrs)
     return errors
+
+
+def _check_avoided(errors: Errors, text: str) -> None:
+    """The annotation has been without effect for long, but is checked still (ValidateAvoidPodsInNodeAnnotations)."""
+    try:
+        entries = orjson.loads(text).get("preferAvoidPods") or ()
+        controllers = [(entry.get("podSignature") or {}).get("podController") for entry in entries]
+    except ValueError:
+        errors.append(invalid_value("metadata.annotations.AvoidPods", AVOID_PODS, syntax_error(text.encode())))
+        return
+    except AttributeError:
+        errors.append(invalid_value("metadata.annotations.AvoidPods", AVOID_PODS, "json: cannot unmarshal"))
+        return
+    for i, controller in enumerate(controllers):
+        at = f"metadata.annotations.{AVOID_PODS}[{i}].PodSignature"
+        if controller is None:
+            errors.append(required(at))
+        elif not controller.get("controller"):
+            errors.append(invalid_value(f"{at}.PodController.Controller", False, "must point to a controller"))
 
 
 def _check_taints(errors: Errors, taints: Any) -> None:

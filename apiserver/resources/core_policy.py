@@ -139,6 +139,10 @@ def _scope_fits(scope: str, resource: str) -> bool:
     return True
 
 
+def default_resource_quota(obj: Object) -> None:
+    obj.setdefault("spec", {})
+
+
 def check_resource_quota(obj: Object) -> Errors:
     return _check_spec(obj.get("spec") or {}) + _check_status(obj.get("status") or {})
 

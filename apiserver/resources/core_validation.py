@@ -46,7 +46,7 @@ def check_config_map(obj: Object) -> Errors:
     for key in binary:
         errors += texts(f"binaryData[{key}]", key, is_config_map_key(key))
     size = sum(len(v) if v.isascii() else len(v.encode()) for v in data.values()) + sum(map(_size, binary.values()))
-    return [*errors, too_long("", MAX_BYTES)] if size > MAX_BYTES else errors
+    return [*errors, too_long("[]", MAX_BYTES)] if size > MAX_BYTES else errors
 
 
 def _frozen(obj: Object, old: Object, fields: tuple[str, ...]) -> Errors:

@@ -15,6 +15,7 @@ from apiserver.resources.pods.placement import check_node_selector
 from apiserver.resources.pods.volume_sources import SHARED, Check, Place, check_csi_driver, check_one_of, local
 from apiserver.types import Object
 from common.api.names import is_dns1123_label, is_dns1123_subdomain
+from common.api.quantity import go_quantity
 from common.api.status import GoSyntax, field_forbidden, invalid_value, not_supported, required
 from common.api.time import now, to_rfc3339
 
@@ -117,9 +118,8 @@ def _first(spec: Spec) -> str:
 def _capacity(capacity: dict[str, str]) -> Errors:
     errors: Errors = [] if capacity else [required("spec.capacity")]
     if "storage" not in capacity or len(capacity) > 1:
-        shown = (
-            GoSyntax("core.ResourceList(nil)") if not capacity else GoSyntax(f"core.ResourceList{{{len(capacity)}}}")
-        )
+        amounts = ", ".join(f'"{name}":{go_quantity(capacity[name])}' for name in sorted(capacity))
+        shown = GoSyntax(f"core.ResourceList{{{amounts}}}" if capacity else "core.ResourceList(nil)")
         errors.append(not_supported("spec.capacity", shown, ("storage",)))
     for name, amount in capacity.items():
         path = f"spec.capacity[{name}]"

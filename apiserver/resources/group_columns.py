@@ -163,7 +163,7 @@ SIGNING_REQUEST = (
     cell("Condition", _request_condition),
 )
 
-WEBHOOKS = (NAME, count("Webhooks", "webhooks"), AGE)
+WEBHOOKS = (NAME, count("Webhooks", "webhooks", type="integer"), AGE)
 
 
 def _param_kind(policy: Object) -> str:

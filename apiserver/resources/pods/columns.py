@@ -140,3 +140,20 @@ COLUMNS = (
     text("Nominated Node", "status", "nominatedNodeName", priority=1, empty=NONE),
     cell("Readiness Gates", _gates, priority=1),
 )
+
+_COMPLETED = {
+    "Succeeded": [
+        {
+            "type": "Completed",
+            "status": "True",
+            "reason": "Succeeded",
+            "message": "The pod has completed successfully.",
+        }
+    ],
+    "Failed": [{"type": "Completed", "status": "True", "reason": "Failed", "message": "The pod failed."}],
+}
+
+
+def row_conditions(pod: Object) -> list[Object]:
+    """By these, kubectl leaves out the pods that have ended, where it is asked to."""
+    return _COMPLETED.get(dig(pod, "status", "phase") or "", [])

@@ -57,7 +57,7 @@ def _resized(spec: Spec, before: Spec, kind: str) -> list[Spec]:
 def check_ephemeral(pod: Object, old: Object) -> Errors:
     """Ephemeral containers are added; none is changed or removed."""
     if MIRROR in (old["metadata"].get("annotations") or {}):
-        return [field_forbidden("", "static pods do not support ephemeral containers")]
+        return [field_forbidden("[]", "static pods do not support ephemeral containers")]
     errors: Errors = []
     spec = pod.get("spec") or {}
     check_metadata_and_spec(errors, pod, spec)
@@ -76,10 +76,10 @@ def check_ephemeral(pod: Object, old: Object) -> Errors:
 
 def check_resize(pod: Object, old: Object) -> Errors:
     if MIRROR in (old["metadata"].get("annotations") or {}):
-        return [field_forbidden("", "static pods cannot be resized")]
+        return [field_forbidden("[]", "static pods cannot be resized")]
     spec, before = pod.get("spec") or {}, old.get("spec") or {}
     if (before.get("os") or {}).get("name") == "windows":
-        return [field_forbidden("", "windows pods cannot be resized")]
+        return [field_forbidden("[]", "windows pods cannot be resized")]
     errors: Errors = []
     check_metadata_and_spec(errors, pod, spec)
     status = old.get("status") or {}

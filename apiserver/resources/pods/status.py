@@ -30,6 +30,10 @@ def keep_in_status(pod: Object, old: Object) -> None:
         status["podIPs"] = [{"ip": ip}]
     elif ips and not ip:
         status["podIP"] = ips[0].get("ip", "")
+    for kind in ("containerStatuses", "initContainerStatuses", "ephemeralContainerStatuses"):
+        for container in status.get(kind) or ():
+            container.setdefault("state", {})
+            container.setdefault("lastState", {})
 
 
 def check_pod_status(pod: Object, old: Object) -> Errors:

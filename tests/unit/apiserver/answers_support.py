@@ -93,7 +93,10 @@ def answer(base: dict[str, Any], changes: dict[str, Any], operation: str) -> dic
         errors = metadata.validate_update(obj, before) + resource.strategy.validate_update(obj, before, subresource)
     if errors:
         return {"causes": [[e.type, e.field, e.body] for e in errors]}
-    for condition in (obj.get("status") or {}).get("conditions") or ():
+    status = obj.get("status") or {}
+    if status.get("lastPhaseTransitionTime", TIME) > TIME:
+        status["lastPhaseTransitionTime"] = TIME
+    for condition in status.get("conditions") or ():
         if condition.get("lastTransitionTime", TIME) > TIME:
             condition["lastTransitionTime"] = TIME  # the server's clock said it
     known = ("metadata/creationTimestamp", "metadata/namespace", "metadata/uid")

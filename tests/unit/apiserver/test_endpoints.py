@@ -222,7 +222,7 @@ def test_generation_counts_changes_of_the_spec() -> None:
         ({"annotations": {"a b": ""}}, 'metadata.annotations: Invalid value: "a b"'),
         ({"annotations": {"a": "x" * 262145}}, "metadata.annotations: Too long"),
         ({"finalizers": ["x"]}, "name is neither a standard finalizer name nor is it fully qualified"),
-        ({"ownerReferences": [{"kind": "A"}]}, "metadata.ownerReferences[0].uid: Invalid value"),
+        ({"ownerReferences": [{"kind": "A"}]}, "metadata.ownerReferences.uid: Invalid value"),
     ],
 )
 def test_metadata_that_is_not_valid(changes: dict[str, Any], text: str) -> None:
