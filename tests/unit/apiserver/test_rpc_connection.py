@@ -455,13 +455,14 @@ async def test_a_server_that_does_not_answer_pings_is_given_up_at_once() -> None
 
 async def test_a_dead_connection_with_only_short_calls_is_found_too() -> None:
     """No call is open when the time for a ping comes, since each has run out of time before."""
-    async with wired(replace(QUICK, ping_after=0.05)) as wire:
+    async with wired(QUICK) as wire:
         wire.deaf = True
         loop = asyncio.get_running_loop()
-        async with asyncio.timeout(10):
-            while wire.connection.usable:
-                await error_of(wire.call(deadline=loop.time() + 0.001))
-        assert wire.aborted
+        await until(lambda: loop.time() > wire.connection._heard + QUICK.ping_after)
+        assert not wire.connection._asked
+        await error_of(wire.call(deadline=loop.time() + 0.001))
+        assert wire.connection._asked
+        await until(lambda: wire.aborted)
 
 
 # -- how a connection ends
