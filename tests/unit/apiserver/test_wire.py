@@ -160,6 +160,19 @@ def test_broken_bodies(body: bytes) -> None:
         to_json(body)
 
 
+def test_newer_fields_are_passed_over_and_wrong_types_are_not() -> None:
+    newer = field(900, 5) + field(901, "x") + varint(902 << 3 | 1) + bytes(8) + varint(903 << 3 | 5) + bytes(4)
+    body = envelope("v1", "Secret", newer + field(3, "kind") + newer)
+    assert orjson.loads(to_json(body)) == {"kind": "Secret", "apiVersion": "v1", "type": "kind"}
+    with pytest.raises(BadRequest, match="wrong wire type 0 for field 3"):
+        to_json(envelope("v1", "Secret", field(3, 1)))
+    for cut in range(1, len(newer)):
+        try:
+            to_json(envelope("v1", "Secret", newer[:cut]))
+        except BadRequest as error:
+            assert "unable to decode the protobuf body" in error.message
+
+
 @given(st.binary(max_size=200))
 def test_any_bytes_are_decoded_or_refused(raw: bytes) -> None:
     try:
