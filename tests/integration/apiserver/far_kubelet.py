@@ -112,6 +112,8 @@ class FarKubelet:
             return
         elif path == "/app/refused":
             writer.write(b"HTTP/1.1 413 Too Large\r\nContent-Length: 2\r\n\r\nno")
+            await writer.drain()
+            await reader.read()  # a close with a body unread would be a reset, which may overtake the answer
         else:
             size = 0
             if b"content-length" in headers:
