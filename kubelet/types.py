@@ -335,10 +335,22 @@ class PodNetworkStatus:
     ip: str
 
 
+@dataclass(frozen=True, slots=True)
+class PortMapping:
+    """A port of the node that leads to one of a pod's."""
+
+    pod: str
+    """Its name and namespace, for whoever reads the rules."""
+    protocol: str
+    host_port: int
+    container_port: int
+    host_ip: str = ""
+
+
 class Network(Protocol):
     """A pod's link to the node's bridge. Idempotent; pods on the host's network never come here."""
 
-    async def setup_pod(self, sandbox_pid: int, pod_uid: str) -> PodNetworkStatus:
+    async def setup_pod(self, sandbox_pid: int, pod_uid: str, ports: Sequence[PortMapping] = ()) -> PodNetworkStatus:
         """Raises NetworkError."""
 
     async def teardown_pod(self, pod_uid: str) -> None: ...

@@ -9,10 +9,15 @@ endpoints is sent, which would otherwise be accepted here and lost.
 
 from __future__ import annotations
 
+import logging
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from kubelet.network import hostports
+
+log = logging.getLogger("kubelet.network")
 
 FORWARD_CHAIN = "COX-FORWARD"
 POSTROUTING_CHAIN = "COX-POSTROUTING"
@@ -56,6 +61,32 @@ def ensure(pod_cidr: str, cluster_cidr: str) -> None:
     _ensure_jump("nat", "POSTROUTING", POSTROUTING_CHAIN)
 
 
+def ensure_host_ports(wanted: Sequence[hostports.Binding], bridge: str) -> None:
+    """Writes the chains of the pods' host ports and the jumps to them, if there are any or were. Safe to repeat."""
+    listing = _result(("iptables", "-w", "10", "-t", "nat", "-S", hostports.HOSTPORTS_CHAIN))
+    if not wanted and listing.returncode != 0:
+        return
+    chains = {hostports.chain_of(binding) for binding in wanted}
+    stale = hostports.port_chains(listing.stdout.splitlines()) - chains
+    _run("iptables-restore", "--noflush", "-w", "10", stdin=hostports.restore_input(wanted, stale, bridge))
+    local = ("-m", "addrtype", "--dst-type", "LOCAL")
+    _ensure_jump("nat", "PREROUTING", hostports.HOSTPORTS_CHAIN, local)
+    _ensure_jump("nat", "OUTPUT", hostports.HOSTPORTS_CHAIN, local)
+    # Before the rule that leaves alone what stays within the cluster.
+    _ensure_jump("nat", "POSTROUTING", hostports.MASQUERADE_CHAIN)
+    _ensure_jump("filter", "INPUT", hostports.INPUT_CHAIN)
+
+
+def route_localnet(bridge: str) -> None:
+    """Lets this machine reach pods from 127.0.0.1. Where it may not be set, ports answer at other addresses alone."""
+    path = Path(f"/proc/sys/net/ipv4/conf/{bridge}/route_localnet")
+    try:
+        if path.read_text().strip() != "1":
+            path.write_text("1")
+    except OSError as error:
+        log.warning("host ports cannot be reached at 127.0.0.1: %s", error)
+
+
 def set_sysctls() -> list[str]:
     """Sets what is not set yet and returns the names of those that could not be (a read-only /proc/sys, no module)."""
     refused = []
@@ -86,13 +117,13 @@ def place_of_jump(rules: Sequence[str], target: str) -> Place | None:
     return Place(after + 1, present)
 
 
-def _ensure_jump(table: str, chain: str, target: str) -> None:
+def _ensure_jump(table: str, chain: str, target: str, match: tuple[str, ...] = ()) -> None:
     command = ("iptables", "-w", "10", "-t", table)
     rules = [line for line in _run(*command, "-S", chain).splitlines() if line.startswith("-A ")]
     place = place_of_jump(rules, target)
     if place is None:
         return
-    _run(*command, "-I", chain, str(place.insert), "-j", target)
+    _run(*command, "-I", chain, str(place.insert), *match, "-j", target)
     if place.remove is not None:
         _run(*command, "-D", chain, str(place.remove))
 

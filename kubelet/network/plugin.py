@@ -12,7 +12,7 @@ import asyncio
 import contextlib
 import ipaddress
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,9 +22,9 @@ from lightkube.resources.core_v1 import Node
 from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
-from kubelet.network import firewall, links, routes
+from kubelet.network import firewall, hostports, links, routes
 from kubelet.network.ipam import AddressesExhausted, HostLocalIPAM, gateway_of
-from kubelet.types import NetworkError, PodNetworkStatus
+from kubelet.types import NetworkError, PodNetworkStatus, PortMapping
 
 log = logging.getLogger("kubelet.network")
 
@@ -54,6 +54,7 @@ class PodNetwork:
         self._subnet: ipaddress.IPv4Network | None = None
         self._mtu = 1500
         self._ipam = HostLocalIPAM(config.state_dir / "addresses.json")
+        self._ports = hostports.PortBook(config.state_dir / "hostports.json")
         self._netlink: Any = None
         self._route_failures: Mapping[str, str] = {}
         self._unset_sysctls: list[str] = []
@@ -84,11 +85,11 @@ class PodNetwork:
         if subnet is not None:
             await self._run(lambda: self._ensure(subnet))
 
-    async def setup_pod(self, sandbox_pid: int, pod_uid: str) -> PodNetworkStatus:
+    async def setup_pod(self, sandbox_pid: int, pod_uid: str, ports: Sequence[PortMapping] = ()) -> PodNetworkStatus:
         subnet = self._subnet
         if subnet is None:
             raise NetworkError(NOT_READY)
-        return PodNetworkStatus(await self._run(lambda: self._attach(sandbox_pid, pod_uid, subnet)))
+        return PodNetworkStatus(await self._run(lambda: self._attach(sandbox_pid, pod_uid, subnet, ports)))
 
     async def teardown_pod(self, pod_uid: str) -> None:
         await self._run(lambda: self._detach(pod_uid))
@@ -141,13 +142,27 @@ class PodNetwork:
         links.ensure_bridge(self._ipr(), self._config.bridge, subnet, gateway_of(subnet))
         self._mtu = links.uplink_mtu(self._ipr())
         firewall.ensure(str(subnet), self._config.cluster_cidr)
+        self._ports.keep(self._ipam.addresses)
+        self._open_ports()
 
-    def _attach(self, pid: int, pod_uid: str, subnet: ipaddress.IPv4Network) -> str:
+    def _open_ports(self) -> None:
+        wanted = hostports.bindings(self._ports.mappings, self._ipam.addresses)
+        if wanted:
+            firewall.route_localnet(self._config.bridge)
+        firewall.ensure_host_ports(wanted, self._config.bridge)
+
+    def _attach(self, pid: int, pod_uid: str, subnet: ipaddress.IPv4Network, ports: Sequence[PortMapping]) -> str:
         address = self._ipam.reserve(pod_uid, subnet)
         links.attach_pod(self._ipr(), self._config.bridge, pid, pod_uid, address, subnet, self._mtu)
+        if ports or pod_uid in self._ports.mappings:
+            self._ports.put(pod_uid, [port for port in ports if hostports.supported(port)])
+            self._open_ports()
         return address
 
     def _detach(self, pod_uid: str) -> None:
+        if pod_uid in self._ports.mappings:
+            self._ports.put(pod_uid, ())
+            self._open_ports()  # before another pod may get the address
         links.detach_pod(self._ipr(), pod_uid)
         self._ipam.release(pod_uid)
 

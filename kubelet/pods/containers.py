@@ -14,7 +14,7 @@ from lightkube.models.core_v1 import Container, PodSpec, VolumeMount
 from lightkube.resources.core_v1 import Pod
 
 from common.api.pods import amounts, qos_class
-from kubelet.pods.actions import LABEL_HASH, container_hash
+from kubelet.pods.actions import LABEL_HASH, container_hash, is_sidecar
 from kubelet.pods.environment import ConfigError
 from kubelet.pods.expansion import expand, expand_all
 from kubelet.pods.identity import grace_period, identity_of, spec_of
@@ -24,6 +24,7 @@ from kubelet.types import (
     KubeletConfig,
     Mount,
     PodSandboxConfig,
+    PortMapping,
     Resources,
     SecurityContext,
     VolumeError,
@@ -82,6 +83,24 @@ def sandbox_config(pod: Pod, config: KubeletConfig, attempt: int) -> PodSandboxC
         sysctls={sysctl.name: sysctl.value for sysctl in sysctls or ()},
         cgroup_parent=config.cgroup_parent,
         resources=Resources(cpu_shares=MIN_SHARES, oom_score_adj=SANDBOX_OOM_SCORE),
+    )
+
+
+def port_mappings(pod: Pod) -> tuple[PortMapping, ...]:
+    """The host ports of containers that run side by side."""
+    spec, identity = spec_of(pod), identity_of(pod)
+    sidecars = [container for container in spec.initContainers or () if is_sidecar(container)]
+    return tuple(
+        PortMapping(
+            f"{identity.name}_{identity.namespace}",
+            port.protocol or "TCP",
+            port.hostPort,
+            port.containerPort,
+            port.hostIP or "",
+        )
+        for container in (*sidecars, *spec.containers)
+        for port in container.ports or ()
+        if port.hostPort
     )
 
 

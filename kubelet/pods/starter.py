@@ -17,7 +17,7 @@ from lightkube.resources.core_v1 import ConfigMap, Pod, Secret
 
 from common.api.status import NotFound, StatusError
 from kubelet.images import ImageError
-from kubelet.pods.containers import Inputs, PodFiles, container_config, sandbox_config
+from kubelet.pods.containers import Inputs, PodFiles, container_config, port_mappings, sandbox_config
 from kubelet.pods.environment import (
     ConfigError,
     PodFacts,
@@ -79,7 +79,6 @@ class Starter:
 
     async def start_sandbox(self, pod: Pod, attempt: int) -> str:
         """Gives the new sandbox's id. Raises SandboxError, RuntimeUnavailable."""
-        self._warn_of_host_ports(pod)
         try:
             return await self._run_sandbox(pod, attempt)
         except RuntimeUnavailable:
@@ -97,18 +96,11 @@ class Starter:
         tools = self._tools
         try:
             pid = await tools.runtime.container_pid(sandbox_id)
-            await tools.network.setup_pod(pid, identity_of(pod).uid)
+            await tools.network.setup_pod(pid, identity_of(pod).uid, port_mappings(pod))
         except (NetworkError, RuntimeNotFound) as error:
             await tools.runtime.remove_sandbox(sandbox_id)
             message = f'failed to set up sandbox container "{sandbox_id}" network for pod'
             raise self._sandbox_failed(pod, f'{message} "{identity_of(pod).name}": {error}') from error
-
-    def _warn_of_host_ports(self, pod: Pod) -> None:
-        spec = spec_of(pod)
-        ports = sorted({port.hostPort for c in spec.containers for port in c.ports or () if port.hostPort})
-        if ports and not spec.hostNetwork:
-            text = f"hostPort {', '.join(map(str, ports))} is not opened by this node: use hostNetwork or a Service"
-            self._tools.event(pod, "Warning", "HostPortNotSupported", text)
 
     async def _run_sandbox(self, pod: Pod, attempt: int) -> str:
         config = sandbox_config(pod, self._tools.config, attempt)

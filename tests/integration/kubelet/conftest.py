@@ -10,7 +10,7 @@ import asyncio
 import io
 import tarfile
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ from kubelet.pods.tools import Tools
 from kubelet.pods.worker import PodWorker
 from kubelet.runtime.docker import DockerRuntime
 from kubelet.runtime.naming import LABEL_NODE
-from kubelet.types import KubeletConfig, PodNetworkStatus
+from kubelet.types import KubeletConfig, PodNetworkStatus, PortMapping
 from kubelet.volumes.subpath import resolve
 
 BUSYBOX = Path("/bin/busybox")
@@ -83,7 +83,7 @@ class FakeClient:
 class FakeNetwork:
     pods: dict[str, str] = field(default_factory=dict)
 
-    async def setup_pod(self, sandbox_pid: int, pod_uid: str) -> PodNetworkStatus:
+    async def setup_pod(self, sandbox_pid: int, pod_uid: str, ports: Sequence[PortMapping] = ()) -> PodNetworkStatus:
         assert Path(f"/proc/{sandbox_pid}").exists()
         return PodNetworkStatus(self.pods.setdefault(pod_uid, f"10.99.0.{len(self.pods) + 2}"))
 

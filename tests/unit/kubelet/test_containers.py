@@ -14,7 +14,7 @@ from lightkube.resources.core_v1 import Pod
 from kubelet.images import ImageError, Reference, credentials_for, format_duration, parse_reference
 from kubelet.pods.admission import admit
 from kubelet.pods.backoff import Backoff
-from kubelet.pods.containers import Inputs, PodFiles, container_config, oom_score, sandbox_config
+from kubelet.pods.containers import Inputs, PodFiles, container_config, oom_score, port_mappings, sandbox_config
 from kubelet.pods.environment import ConfigError
 from kubelet.pods.files import DNSConfig, dns_config, hosts_file, parse_resolv_conf
 from kubelet.runtime import inspect
@@ -237,3 +237,19 @@ def test_a_full_node_rejects() -> None:
         "OutOfcpu",
         "Pod was rejected: Node didn't have enough resource: cpu, requested: 1500, used: 1500, capacity: 2000",
     )
+
+
+def test_host_ports_of_what_runs_side_by_side() -> None:
+    def container(name: str, port: int, **more: Any) -> dict[str, Any]:
+        ports = [{"containerPort": 80, "hostPort": port, "hostIP": "192.0.2.1"}, {"containerPort": 81}]
+        return {"name": name, "image": "i", "ports": ports, **more}
+
+    spec = {
+        "containers": [container("app", 8080)],
+        "initContainers": [container("once", 1), container("side", 8081, restartPolicy="Always")],
+    }
+    made = Pod.from_dict({"metadata": {"name": "web", "namespace": "ns", "uid": "u"}, "spec": spec})
+    found = [
+        (each.pod, each.protocol, each.host_ip, each.host_port, each.container_port) for each in port_mappings(made)
+    ]
+    assert found == [("web_ns", "TCP", "192.0.2.1", 8081, 80), ("web_ns", "TCP", "192.0.2.1", 8080, 80)]

@@ -16,12 +16,14 @@ from lightkube.models.core_v1 import NodeAddress, NodeSpec, NodeStatus
 from lightkube.models.meta_v1 import ObjectMeta
 from lightkube.resources.core_v1 import Node
 
-from kubelet.network import firewall, routes
+from kubelet.network import firewall, hostports, routes
 from kubelet.network.ipam import AddressesExhausted, HostLocalIPAM, next_address
 from kubelet.network.links import veth_name
 from kubelet.network.watcher import NetworkWatcher
+from kubelet.types import PortMapping
 
 SUBNET = ipaddress.IPv4Network("10.244.3.0/28")
+WEB = PortMapping("web_default", "TCP", 8000, 8080)
 
 
 @given(st.sets(st.integers(0, 15)), st.one_of(st.none(), st.integers(0, 255)))
@@ -174,3 +176,37 @@ PROXY, OURS, DOCKER = "-j KUBE-SERVICES", "-j COX-FORWARD", "-j DOCKER-USER"
 def test_the_proxy_refuses_before_pods_are_let_through(rules: list[str], place: firewall.Place | None) -> None:
     """Whoever came first: a pod that calls a Service without endpoints must be told so, not wait for an answer."""
     assert firewall.place_of_jump([f"-A FORWARD {rule}" for rule in rules], "COX-FORWARD") == place
+
+
+def test_host_ports_have_a_chain_each_and_stale_ones_go() -> None:
+    ports = {"u": (PortMapping("n" * 253 + "_" + "m" * 63, "UDP", 53, 5353, "192.0.2.1"),), "away": (WEB,)}
+    wanted = hostports.bindings(ports, {"u": "10.244.1.2"})
+    [binding] = wanted
+    name = hostports.chain_of(binding)
+    assert len(name) <= 28  # the kernel's limit
+    lines = hostports.restore_input(wanted, ["COX-HP-OLD"], "cox0").splitlines()
+    assert lines[-2:] == ["-X COX-HP-OLD", "COMMIT"] and ":COX-HP-OLD - [0:0]" in lines
+    [portal] = [line for line in lines if line.startswith("-A COX-HOSTPORTS ")]
+    assert portal.startswith("-A COX-HOSTPORTS -d 192.0.2.1/32 -p udp -m udp --dport 53 ")
+    assert portal.endswith(f"-j {name}") and len(portal.split('"')[1]) <= 255
+    assert hostports.port_chains([portal, "-A COX-HOSTPORTS -j RETURN", "-N COX-HOSTPORTS"]) == {name}
+
+
+def test_host_ports_are_remembered(tmp_path: Path) -> None:
+    path = tmp_path / "network" / "hostports.json"
+    book = hostports.PortBook(path)
+    book.put("a", [WEB])
+    book.put("b", [WEB])
+    book.put("b", [])
+    assert hostports.PortBook(path).mappings == {"a": (WEB,)}
+    book.keep(["c"])
+    assert hostports.PortBook(path).mappings == {}
+    path.write_text('{"a": [{"pod"')
+    assert hostports.PortBook(path).mappings == {}
+    assert path.with_suffix(".corrupt").exists()
+
+
+def test_ports_at_addresses_that_pods_do_not_have() -> None:
+    assert not hostports.supported(PortMapping("p", "TCP", 80, 80, "2001:db8::1"))
+    assert hostports.supported(PortMapping("p", "TCP", 80, 80, "::"))
+    assert hostports.supported(WEB)
