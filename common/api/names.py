@@ -248,10 +248,19 @@ def is_ip(value: str) -> list[str]:
     return ["must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)"]
 
 
-def is_cidr(value: str) -> list[str]:
-    """An address and the number of bits, no netmask (upstream: ParseCIDRSloppy)."""
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+def parse_cidr(value: str) -> Network | None:
+    """An address and the number of bits, no netmask (upstream: ParseCIDRSloppy). The address may lie in the network."""
     address, slash, bits = value.partition("/")
     found = parse_ip(address) if slash else None
-    if found is not None and _DIGITS.fullmatch(bits) and int(bits) <= found.max_prefixlen:
+    if found is None or not _DIGITS.fullmatch(bits) or int(bits) > found.max_prefixlen:
+        return None
+    return ipaddress.ip_network((found.packed, int(bits)), strict=False)
+
+
+def is_cidr(value: str) -> list[str]:
+    if parse_cidr(value) is not None:
         return []
     return ["must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)"]

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import ipaddress
 from typing import Any
 
 from apiserver.resources.checks import IMMUTABLE, PROTOCOLS, Errors, labels, texts
+from apiserver.resources.core_validation import non_special_ip
 from apiserver.resources.validation.formats import fully_qualified_domain_name, ip_of_family
 from apiserver.types import Object
 from common.api.names import is_dns1123_label, is_dns1123_subdomain, is_label_value, is_qualified_name
@@ -64,29 +64,8 @@ def _address(address: str, path: str, kind: str) -> Errors:
     if kind == "FQDN":
         return fully_qualified_domain_name(address, path)
     if kind in ("IPv4", "IPv6"):
-        return ip_of_family(address, path, 4 if kind == "IPv4" else 6) + not_special(address, path)
+        return ip_of_family(address, path, 4 if kind == "IPv4" else 6) + non_special_ip(address, path)
     return []
-
-
-def not_special(address: str, path: str) -> Errors:
-    """Traffic must not be led to the node that sends it, or to its link."""
-    try:
-        ip = ipaddress.ip_address(address)
-    except ValueError:
-        return [invalid_value(path, address, "must be a valid IP address")]
-    problems = []
-    if ip.is_unspecified:
-        problems.append(f"may not be unspecified ({address})")
-    if ip.is_loopback:
-        problems.append("may not be in the loopback range (127.0.0.0/8, ::1/128)")
-    if ip.is_link_local:
-        problems.append("may not be in the link-local range (169.254.0.0/16, fe80::/10)")
-    if ip in _MULTICAST[ip.version]:
-        problems.append("may not be in the link-local multicast range (224.0.0.0/24, ff02::/10)")
-    return texts(path, address, problems)
-
-
-_MULTICAST: dict[int, Any] = {4: ipaddress.ip_network("224.0.0.0/24"), 6: ipaddress.ip_network("ff02::/16")}
 
 
 def _hints(zones: Any, path: str) -> Errors:

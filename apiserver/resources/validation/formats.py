@@ -5,14 +5,13 @@ Upstream: apimachinery/pkg/util/validation and apimachinery/pkg/api/validation/p
 
 from __future__ import annotations
 
-import ipaddress
 import json
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from apiserver.resources.checks import Errors, texts
-from common.api.names import is_dns1123_label, is_dns1123_subdomain
+from common.api.names import is_dns1123_label, is_dns1123_subdomain, parse_ip
 from common.api.status import GoSyntax, invalid_value, required
 
 _SUBDOMAIN = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*"
@@ -79,11 +78,10 @@ def fully_qualified_domain_name(value: str, path: str) -> Errors:
 
 
 def ip_of_family(value: str, path: str, version: int) -> Errors:
-    try:
-        ok = ipaddress.ip_address(value).version == version
-    except ValueError:
-        ok = False
-    return [] if ok else [invalid_value(path, value, f"must be a valid IPv{version} address")]
+    """An IPv4 address in IPv6's form counts as IPv4, as in Go."""
+    ip = parse_ip(value)
+    found = 4 if getattr(ip, "ipv4_mapped", None) else ip and ip.version
+    return [] if found == version else [invalid_value(path, value, f"must be a valid IPv{version} address")]
 
 
 def go_list(kind: str, values: Iterable[str] | None) -> GoSyntax:

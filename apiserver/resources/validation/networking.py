@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import ipaddress
 from typing import Any
 
 from apiserver.resources.checks import IMMUTABLE, Errors, label_selector, texts
 from apiserver.resources.validation.formats import domain_prefixed_path, go_list, path_segment
 from apiserver.types import Object
 from common.api.names import (
+    Network,
     is_cidr,
     is_dns1123_label,
     is_dns1123_subdomain,
     is_valid_port_name,
     is_valid_port_num,
+    parse_cidr,
 )
 from common.api.status import field_forbidden, invalid_value, not_supported, required, too_long
 
@@ -83,21 +84,22 @@ def _block(block: Spec, path: str) -> Errors:
     cidr = block.get("cidr") or ""
     if not cidr:
         return [required(f"{path}.cidr")]
-    if problems := is_cidr(cidr):
-        return texts(f"{path}.cidr", cidr, problems)
+    whole = parse_cidr(cidr)
+    if whole is None:
+        return texts(f"{path}.cidr", cidr, is_cidr(cidr))
     errors: Errors = []
-    whole = ipaddress.ip_network(cidr, strict=False)
-    for i, part in enumerate(block.get("except") or ()):
+    for i, text in enumerate(block.get("except") or ()):
         at = f"{path}.except[{i}]"
-        if problems := is_cidr(part):
-            errors += texts(at, part, problems)
-        elif not _strict_subset(ipaddress.ip_network(part, strict=False), whole):
-            errors.append(invalid_value(at, part, "must be a strict subset of `cidr`"))
+        part = parse_cidr(text)
+        if part is None:
+            errors += texts(at, text, is_cidr(text))
+        elif not _strict_subset(part, whole):
+            errors.append(invalid_value(at, text, "must be a strict subset of `cidr`"))
     return errors
 
 
-def _strict_subset(part: Any, whole: Any) -> bool:
-    return bool(part.version == whole.version and part.network_address in whole and part.prefixlen > whole.prefixlen)
+def _strict_subset(part: Network, whole: Network) -> bool:
+    return part.version == whole.version and part.network_address in whole and part.prefixlen > whole.prefixlen
 
 
 def check_ingress_class(obj: Object) -> Errors:
