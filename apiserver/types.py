@@ -93,6 +93,8 @@ class Resource:
     """Whether a change of spec raises metadata.generation."""
     selectable_fields: Mapping[str, Callable[[Object], str]] = field(default_factory=dict)
     """Field selectors beside metadata.name and metadata.namespace."""
+    unknown_field: str = "field label not supported: {}"
+    """What a selector of another field is told, if there are selectable fields."""
     name_validation: Callable[[str], list[str]] | None = None
     """Texts of what is wrong with a name; default: DNS-1123 subdomain."""
     stored_as: tuple[str, str] | None = None

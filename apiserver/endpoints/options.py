@@ -208,7 +208,7 @@ def _field_selector(text: str, resource: Resource) -> Selector:
 def _unknown_field(key: str, resource: Resource) -> str:
     """Upstream has other words for kinds that have no selectable fields of their own."""
     if resource.selectable_fields:
-        return f"field label not supported: {key}"
+        return resource.unknown_field.format(key)
     return f'"{key}" is not a known field selector: only "metadata.name", "metadata.namespace"'
 
 

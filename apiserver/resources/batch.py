@@ -56,5 +56,6 @@ RESOURCES = (
         orphans_dependents=True,
         has_generation=True,
         selectable_fields={"status.successful": lambda obj: str(dig(obj, "status", "succeeded") or 0)},
+        unknown_field='field label "{}" not supported for batchv1.Job',
     ),
 )

@@ -194,6 +194,7 @@ def test_a_status_leaves_the_labels_of_a_deployment_alone(http: httpx.Client, na
         ("apis/events.k8s.io/v1/events", "source=x", "field label not supported: source"),
         ("api/v1/events", "source=x", None),
         ("apis/apps/v1/replicasets", "status.replicas=0", '"status.replicas" is not a known field selector'),
+        ("apis/batch/v1/jobs", "spec.x=1", 'field label "spec.x" not supported for batchv1.Job'),
         ("apis/storage.k8s.io/v1/storageclasses", "metadata.namespace=x", None),
         ("api/v1/nodes", "metadata.namespace=x", "field label not supported: metadata.namespace"),
     ],
