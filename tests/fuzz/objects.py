@@ -134,7 +134,7 @@ class Maker:
     def value(self, kind: Type, depth: int) -> Any:
         rand = self.random
         if rand.random() < self.wrong:
-            return rand.choice(WRONG)
+            return copy.deepcopy(rand.choice(WRONG))  # what is made is changed in place
         if isinstance(kind, Struct):
             return self.struct(kind, depth)
         if isinstance(kind, ListOf):
