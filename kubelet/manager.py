@@ -40,7 +40,7 @@ from kubelet.types import (
     RuntimeFailure,
     Volumes,
 )
-from kubelet.volumes.subpath import resolve
+from kubelet.volumes.subpath import SubPaths
 
 log = logging.getLogger("kubelet")
 
@@ -99,7 +99,7 @@ class PodManager:
             handlers=self._handlers,
             services=lambda namespace: self._services.store.by_index("namespace", namespace),
             services_read=self._services.wait_synced,
-            resolve_sub_path=resolve,
+            bind_sub_path=SubPaths(Path(config.root_dir)).bind,
             restarts=Backoff(),
             starts=asyncio.Semaphore(config.max_parallel_pod_starts),
         )

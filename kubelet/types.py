@@ -358,6 +358,18 @@ class Network(Protocol):
         """The address given earlier (also before a restart of the kubelet), if it is still there."""
 
 
+@dataclass(frozen=True, slots=True)
+class SubPath:
+    """A part of a volume that a container mounts: its place in the spec, and the path inside the volume."""
+
+    pod_uid: str
+    volume: str
+    container: str
+    index: int
+    volume_path: str
+    sub_path: str
+
+
 class Volumes(Protocol):
     """A pod's volumes on the host, under <root>/pods/<uid>/volumes. Idempotent."""
 

@@ -27,6 +27,7 @@ from kubelet.types import (
     PortMapping,
     Resources,
     SecurityContext,
+    SubPath,
     VolumeError,
 )
 
@@ -50,6 +51,10 @@ class PodFiles:
     termination_log: str = ""
 
 
+def _joined(wanted: SubPath) -> str:
+    return posixpath.join(wanted.volume_path, wanted.sub_path)
+
+
 @dataclass(frozen=True, slots=True)
 class Inputs:
     """All that a container's configuration is computed from, beside its pod."""
@@ -59,8 +64,8 @@ class Inputs:
     env: Mapping[str, str] = field(default_factory=dict)
     volumes: Mapping[str, str] = field(default_factory=dict)
     files: PodFiles = field(default_factory=PodFiles)
-    resolve_sub_path: Callable[[str, str], str] = posixpath.join
-    """Where a path inside a volume is on the host; links are followed there and must stay inside."""
+    bind_sub_path: Callable[[SubPath], str] = _joined
+    """Gives the host path of a part of a volume, which no link can lead out of. Raises VolumeError."""
     target_id: str = ""
     """Of an ephemeral container: the id of the container that it looks at."""
 
@@ -126,7 +131,7 @@ def container_config(pod: Pod, container: Container, config: KubeletConfig, inpu
         args=expand_all(container.args, inputs.env),
         env=tuple(inputs.env.items()),
         working_dir=container.workingDir or "",
-        mounts=mounts(container, inputs),
+        mounts=mounts(identity.uid, container, inputs),
         labels={LABEL_HASH: container_hash(container), LABEL_GRACE_PERIOD: str(grace_period(pod))},
         stdin=bool(container.stdin),
         stdin_once=bool(container.stdinOnce),
@@ -218,9 +223,10 @@ def verify_non_root(pod: Pod, container: Container, security: SecurityContext, i
         )
 
 
-def mounts(container: Container, inputs: Inputs) -> tuple[Mount, ...]:
+def mounts(uid: str, container: Container, inputs: Inputs) -> tuple[Mount, ...]:
     """Volumes, and the files that the kubelet keeps for the pod where no volume is mounted over them."""
-    result = [_volume_mount(mount, inputs) for mount in container.volumeMounts or ()]
+    wanted = enumerate(container.volumeMounts or ())
+    result = [_volume_mount(uid, container.name, index, mount, inputs) for index, mount in wanted]
     taken = {mount.container_path for mount in result}
     managed = (
         (inputs.files.hosts, "/etc/hosts"),
@@ -231,15 +237,15 @@ def mounts(container: Container, inputs: Inputs) -> tuple[Mount, ...]:
     return tuple(result)
 
 
-def _volume_mount(mount: VolumeMount, inputs: Inputs) -> Mount:
+def _volume_mount(uid: str, container: str, index: int, mount: VolumeMount, inputs: Inputs) -> Mount:
     host_path = inputs.volumes.get(mount.name)
     if host_path is None:
         raise ConfigError(f'cannot find volume "{mount.name}" to mount into container')
     sub_path = expand(mount.subPathExpr, inputs.env) if mount.subPathExpr else mount.subPath or ""
     if sub_path:
         try:
-            host_path = inputs.resolve_sub_path(host_path, sub_path)
-        except (VolumeError, OSError) as error:
-            raise ConfigError(f'failed to prepare subPath for volumeMount "{mount.name}": {error}') from error
+            host_path = inputs.bind_sub_path(SubPath(uid, mount.name, container, index, host_path, sub_path))
+        except VolumeError as error:
+            raise ConfigError(str(error)) from error
     container_path = mount.mountPath if mount.mountPath.startswith("/") else f"/{mount.mountPath}"
     return Mount(host_path, container_path, bool(mount.readOnly), _PROPAGATION.get(mount.mountPropagation, ""))

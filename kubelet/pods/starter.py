@@ -188,7 +188,7 @@ class Starter:
         )
         env = make_environment(pod, container, facts, await self._references(container, namespace), services)
         files = await asyncio.to_thread(self._files, pod, container, attempt, prepared)
-        return Inputs(image, attempt, env, prepared.volumes, files, tools.resolve_sub_path, target)
+        return Inputs(image, attempt, env, prepared.volumes, files, tools.bind_sub_path, target)
 
     async def _wait_for_services(self) -> None:
         """Without them the container would never learn where the API server is. Raises ConfigError."""

@@ -14,7 +14,7 @@ from kubelet.images import ImageManager, Recorder
 from kubelet.pods.backoff import Backoff
 from kubelet.pods.handlers import Handlers
 from kubelet.pods.identity import field_path, spec_of
-from kubelet.types import KubeletConfig, Network, ObjectSource, Runtime, Volumes
+from kubelet.types import KubeletConfig, Network, ObjectSource, Runtime, SubPath, Volumes
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Tools:
     """The services of a namespace, as far as they are known."""
     services_read: Callable[[], Awaitable[object]]
     """Waits until the services have been read once."""
-    resolve_sub_path: Callable[[str, str], str]
+    bind_sub_path: Callable[[SubPath], str]
     restarts: Backoff
     starts: asyncio.Semaphore
     """How many pods may be starting at once: beyond it Docker gets slower, not faster."""

@@ -20,7 +20,7 @@ from lightkube.resources.core_v1 import Pod
 from common.api.meta import meta_of
 from common.api.status import InternalError, ServiceUnavailable, StatusError, Timeout, TooManyRequests
 from kubelet.types import ObjectSource, VolumeError
-from kubelet.volumes import config_map, downward_api, empty_dir, host_path, ownership, projected, secret
+from kubelet.volumes import config_map, downward_api, empty_dir, host_path, ownership, projected, secret, subpath
 from kubelet.volumes.atomic_writer import DATA_LINK, write_payload
 from kubelet.volumes.mounts import mount_tmpfs, remove_tree
 from kubelet.volumes.payload import DEFAULT_MODE, Payload, fs_group
@@ -212,6 +212,7 @@ def _write(path: Path, payload: Payload, *, in_memory: bool, group: int | None) 
 
 
 def _remove_volumes(pod_dir: Path) -> None:
+    subpath.clean_up(pod_dir)  # first: what is mounted from a volume keeps it busy
     remove_tree(pod_dir / "volumes")
     if pod_dir.exists() and not any(pod_dir.iterdir()):
         pod_dir.rmdir()

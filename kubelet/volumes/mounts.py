@@ -1,4 +1,7 @@
-"""tmpfs mounts, and finding and removing them. Blocking; only mounts below a directory of ours are ever unmounted."""
+"""tmpfs and bind mounts, and finding and removing them.
+
+Blocking. Only mounts below a directory of ours are ever unmounted.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from pathlib import Path
 
 from kubelet.types import VolumeError
 
-_MS_NOSUID, _MS_NODEV = 0x2, 0x4
+_MS_NOSUID, _MS_NODEV, _MS_BIND = 0x2, 0x4, 0x1000
 _MNT_DETACH, _UMOUNT_NOFOLLOW = 0x2, 0x8
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -34,6 +37,16 @@ def mount_tmpfs(path: Path, *, size: int | None = None, mode: int = 0o777) -> No
     options = f"mode={mode:o}" + (f",size={size}" if size else "")
     if _libc.mount(b"tmpfs", os.fsencode(path), b"tmpfs", _MS_NOSUID | _MS_NODEV, options.encode()) != 0:
         raise VolumeError(f"mount of tmpfs at {path} failed: {os.strerror(ctypes.get_errno())}")
+
+
+def bind_mount(source: str, target: Path) -> None:
+    if _libc.mount(os.fsencode(source), os.fsencode(target), None, _MS_BIND, None) != 0:
+        raise VolumeError(f"bind mount at {target} failed: {os.strerror(ctypes.get_errno())}")
+
+
+def is_mount_point(path: Path) -> bool:
+    """From the mount table: a file of the same file system can be mounted too, which ``st_dev`` does not tell."""
+    return os.path.realpath(path) in parse_mountinfo(Path("/proc/self/mountinfo").read_text())
 
 
 def unmount(point: str) -> None:

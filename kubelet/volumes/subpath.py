@@ -1,25 +1,125 @@
 """subPath of a volume mount: a path inside the volume that no link may lead out of.
 
-https://kubernetes.io/docs/concepts/storage/volumes/#using-subpath
+Between the look at a path and its mount, a container that shares the volume may put a link to the host's root in its
+way. So the path is opened part by part, following no link, and what is mounted is the open file itself, at a place
+that only the kubelet writes to; the runtime is given that place (upstream: pkg/volume/util/subpath, made for
+CVE-2017-1002101 and CVE-2021-25741). https://kubernetes.io/docs/concepts/storage/volumes/#using-subpath
 """
 
 from __future__ import annotations
 
+import contextlib
+import logging
+import os
+import stat
 from pathlib import Path
 
-from kubelet.types import VolumeError
+from kubelet.types import SubPath, VolumeError
+from kubelet.volumes.mounts import bind_mount, is_mount_point, mounts_below, unmount
 
-_MODE = 0o750
+log = logging.getLogger("kubelet.volumes")
+
+FOLDER = "volume-subpaths"
 
 
-def resolve(volume: str, sub_path: str) -> str:
-    """The host path of ``sub_path``, with every link followed; a directory is made where nothing is. Blocking."""
+class SubPaths:
+    """Mounts at ``<root>/pods/<uid>/volume-subpaths/<volume>/<container>/<index>``. Blocking."""
+
+    def __init__(self, root_dir: Path) -> None:
+        self._pods_dir = root_dir / "pods"
+
+    def bind(self, wanted: SubPath) -> str:
+        """Where the sub path is mounted; a directory is made where nothing is. Raises VolumeError in upstream's
+        words: what exactly was wrong is in the kubelet's log, since it may tell of the host's files."""
+        target = self._pods_dir / wanted.pod_uid / FOLDER / wanted.volume / wanted.container / str(wanted.index)
+        where = f'for volumeMount "{wanted.volume}" of container "{wanted.container}"'
+        there = os.path.exists(os.path.join(wanted.volume_path, wanted.sub_path))
+        try:
+            found = open_beneath(wanted.volume_path, wanted.sub_path)
+            try:
+                _mount(found, target)
+            finally:
+                os.close(found)
+        except (OSError, VolumeError) as error:
+            done = "prepare subPath" if there else "create subPath directory"
+            log.error("failed to %s %s: %s", done, where, error)
+            raise VolumeError(f"failed to {done} {where}") from error
+        return str(target)
+
+
+def open_beneath(volume: str, sub_path: str) -> int:
+    """A descriptor (O_PATH) of what is at ``sub_path``; missing directories are made with the volume's own mode.
+
+    Links that are there now are followed as long as they stay inside; one that comes up on the way is refused.
+    """
     if sub_path.startswith("/") or ".." in sub_path.split("/"):
         raise VolumeError(f"subPath {sub_path!r} must be a relative path without '..'")
-    root = Path(volume).resolve()
-    wanted = (root / sub_path).resolve()
+    root = Path(os.path.realpath(volume))
+    wanted = Path(os.path.realpath(root / sub_path))
     if wanted != root and root not in wanted.parents:
-        raise VolumeError(f"subPath {sub_path!r} leads out of the volume")
-    if not wanted.exists():
-        wanted.mkdir(mode=_MODE, parents=True, exist_ok=True)
-    return str(wanted)
+        raise VolumeError(f'subpath "{wanted}" not within volume path "{root}"')
+    current = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    mode = stat.S_IMODE(os.fstat(current).st_mode)
+    try:
+        for part in wanted.relative_to(root).parts:
+            below = _open_or_make(current, part, mode)
+            os.close(current)
+            current = below
+            if stat.S_ISLNK(os.fstat(current).st_mode):
+                raise VolumeError(f"unexpected symlink found {part!r} in subpath {sub_path!r}")
+    except BaseException:
+        os.close(current)
+        raise
+    return current
+
+
+def _open_or_make(parent: int, name: str, mode: int) -> int:
+    flags = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        return os.open(name, flags, dir_fd=parent)
+    except FileNotFoundError:
+        pass
+    with contextlib.suppress(FileExistsError):
+        os.mkdir(name, 0o700, dir_fd=parent)
+        made = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
+        try:
+            os.fchmod(made, mode)  # mkdir's mode is cut by the umask and loses the set-group-id bit
+        finally:
+            os.close(made)
+    return os.open(name, flags, dir_fd=parent)
+
+
+def _mount(found: int, target: Path) -> None:
+    """What is mounted there already stays if it is the same: a container of a restarted kubelet's may use it."""
+    status = os.fstat(found)
+    if is_mount_point(target):
+        held = target.stat()
+        if (held.st_dev, held.st_ino) == (status.st_dev, status.st_ino):
+            return
+        unmount(str(target))
+    if not stat.S_ISDIR(status.st_mode):
+        target.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
+        if target.is_dir():
+            target.rmdir()
+        target.touch(mode=0o640)
+    else:
+        if target.is_file():
+            target.unlink()
+        target.mkdir(mode=0o750, parents=True, exist_ok=True)
+    bind_mount(f"/proc/self/fd/{found}", target)
+
+
+def clean_up(pod_dir: Path) -> None:
+    """Unmounts a pod's sub paths and removes their places. Removes nothing that has something in it: if a mount were
+    still there, that would be the user's."""
+    top = pod_dir / FOLDER
+    if not top.exists():
+        return
+    for point in mounts_below(top):
+        unmount(point)
+    for folder, folders, files in os.walk(top, topdown=False, followlinks=False):
+        for name in files:
+            os.unlink(os.path.join(folder, name))
+        for name in folders:
+            os.rmdir(os.path.join(folder, name))
+    top.rmdir()

@@ -29,7 +29,7 @@ from kubelet.pods.worker import PodWorker
 from kubelet.runtime.docker import DockerRuntime
 from kubelet.runtime.naming import LABEL_NODE
 from kubelet.types import KubeletConfig, PodNetworkStatus, PortMapping
-from kubelet.volumes.subpath import resolve
+from kubelet.volumes.subpath import SubPaths
 
 BUSYBOX = Path("/bin/busybox")
 LIMIT = 30.0
@@ -170,7 +170,7 @@ class Node:
             handlers=self.handlers,
             services=lambda namespace: self.services if self.services_read.is_set() else [],
             services_read=self.services_read.wait,
-            resolve_sub_path=resolve,
+            bind_sub_path=SubPaths(Path(self.config.root_dir)).bind,
             restarts=Backoff(),
             starts=asyncio.Semaphore(8),
         )

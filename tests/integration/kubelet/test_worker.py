@@ -12,6 +12,7 @@ from lightkube.resources.core_v1 import ConfigMap, Pod, Secret, Service
 
 from kubelet.pods.worker import PodWorker
 from kubelet.types import RuntimeUnavailable
+from kubelet.volumes.subpath import clean_up
 from tests.integration.kubelet.conftest import Node, app, eventually
 
 
@@ -352,3 +353,34 @@ async def test_no_container_starts_before_the_services_are_known(node: Node) -> 
         return await logs(node, worker) == "10.96.0.1\n"
 
     await eventually(printed, 5)
+
+
+async def test_a_sub_path_that_leads_out_keeps_its_container_from_starting(node: Node, tmp_path: Path) -> None:
+    volume = tmp_path / "volume"
+    volume.mkdir()
+    (volume / "out").symlink_to("/etc")
+    node.volumes.paths["data"] = str(volume)
+    mounts = [{"name": "data", "mountPath": "/data", "subPath": "out"}]
+    pod = node.pod(containers=[{"name": "app", "volumeMounts": mounts}], volumes=[{"name": "data", "emptyDir": {}}])
+    worker = node.run(pod)
+    await eventually(lambda: app(worker).state is not None and app(worker).state.waiting.reason != "ContainerCreating")
+    waiting = app(worker).state.waiting
+    text = 'failed to prepare subPath for volumeMount "data" of container "app"'
+    assert (waiting.reason, waiting.message) == ("CreateContainerConfigError", text)
+    assert ("Warning", "Failed", f"Error: {text}") in node.recorder.events
+
+
+async def test_a_container_sees_its_sub_path(node: Node, tmp_path: Path) -> None:
+    volume = tmp_path / "volume"
+    (volume / "part").mkdir(parents=True)
+    (volume / "part" / "file").write_text("inside")
+    node.volumes.paths["data"] = str(volume)
+    mounts = [{"name": "data", "mountPath": "/data", "subPath": "part"}]
+    pod = node.pod(containers=[{"name": "app", "volumeMounts": mounts}], volumes=[{"name": "data", "emptyDir": {}}])
+    worker = node.run(pod)
+    await running(worker)
+    latest = worker.observed.latest("app")
+    assert latest is not None
+    result = await node.runtime.exec_sync(latest.id, ["cat", "/data/file"], 10)
+    assert result.stdout == b"inside"
+    await asyncio.to_thread(clean_up, Path(node.config.root_dir) / "pods" / worker.identity.uid)

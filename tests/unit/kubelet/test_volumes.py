@@ -346,11 +346,22 @@ def test_a_sub_path_cannot_leave_the_volume(tmp_path: Path) -> None:
     (volume / "out").symlink_to(tmp_path)
     (volume / "in").mkdir()
     (volume / "again").symlink_to("in")
-    assert subpath.resolve(str(volume), "new/folder") == str(volume / "new/folder")
-    assert subpath.resolve(str(volume), "again") == str(volume / "in")
+    volume.chmod(0o2770)
+
+    def found(path: str) -> str:
+        descriptor = subpath.open_beneath(str(volume), path)
+        try:
+            return str(Path(f"/proc/self/fd/{descriptor}").readlink())
+        finally:
+            os.close(descriptor)
+
+    assert found("new/folder") == str(volume / "new/folder")
+    assert (volume / "new/folder").stat().st_mode & 0o7777 == 0o2770
+    assert found("again") == str(volume / "in")
     for path in ("out", "out/x", "../x", "/etc"):
         with pytest.raises(VolumeError):
-            subpath.resolve(str(volume), path)
+            subpath.open_beneath(str(volume), path)
+    assert not (tmp_path / "x").exists()
 
 
 def test_one_user_for_all_containers_or_none() -> None:
