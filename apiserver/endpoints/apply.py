@@ -11,7 +11,7 @@ from dataclasses import replace
 import orjson
 
 from apiserver.endpoints.api import Api, to_served, to_stored
-from apiserver.endpoints.create import create_object, may_create
+from apiserver.endpoints.create import create_object, may_create, settled
 from apiserver.endpoints.options import WriteOptions, write_options
 from apiserver.endpoints.request import Answer, Request, Target
 from apiserver.endpoints.update import change_object, check_identity
@@ -118,9 +118,16 @@ async def _create(
     if uid:
         text = f"uid mismatch: the provided object specified uid {uid}, and no existing object was found"
         raise conflict(resource.plural, target.name, resource.group, text)
-    obj = conformed(api, resource, options, merge_applied(wanted, None), body, request.warnings)
-    check_identity(obj, target)
     as_create = replace(options, kind="CreateOptions")
-    return await create_object(
-        api, resource, target.namespace, obj, request.user, as_create, request.warnings, tracked=False
-    )
+
+    pristine = orjson.dumps(config)
+
+    async def attempt() -> Object:
+        anew = replace(wanted, config=orjson.loads(pristine))  # what is created is changed in place
+        obj = conformed(api, resource, options, merge_applied(anew, None), body, request.warnings)
+        check_identity(obj, target)
+        return await create_object(
+            api, resource, target.namespace, obj, request.user, as_create, request.warnings, tracked=False
+        )
+
+    return await settled(api, resource, request.warnings, attempt)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+
 from apiserver.authz.messages import forbidden_error
 from apiserver.endpoints import metadata
 from apiserver.endpoints.api import Api, to_served
@@ -28,17 +30,36 @@ async def create(api: Api, request: Request, target: Target) -> Answer:
     if target.name:
         _check_name(obj, target.name)
     generated = bool(obj["metadata"].get("generateName")) and not obj["metadata"].get("name")
-    names, stale, looked = 0, 0, False
-    said = list(request.warnings)
+    pending = [obj]
+
+    async def attempt() -> Object:
+        new = pending.pop() if pending else api.decode_object(body, content_type, resource, options.validation, [])
+        if target.name:
+            _check_name(new, target.name)
+        return await create_object(api, resource, target.namespace, new, request.user, options, request.warnings)
+
+    for left in reversed(range(NAME_ATTEMPTS)):
+        try:
+            stored = await settled(api, resource, request.warnings, attempt)
+            break
+        except AlreadyExists:
+            if not generated or not left:
+                raise
+    return Answer(view.object(to_served(resource, stored)), 201)
+
+
+async def settled(
+    api: Api, resource: Resource, warnings: list[str], attempt: Callable[[], Awaitable[Object]]
+) -> Object:
+    """A create, begun again while what it rests on is being changed by other servers. ``attempt`` begins anew."""
+    stale, looked = 0, False
+    said = list(warnings)
     while True:
         seen = api.stores.feed.revision
         try:
-            stored = await create_object(api, resource, target.namespace, obj, request.user, options, request.warnings)
-            return Answer(view.object(to_served(resource, stored)), 201)
+            return await attempt()
         except AlreadyExists:
-            names += 1
-            if not generated or names == NAME_ATTEMPTS:
-                raise
+            raise
         except Stale:
             stale += 1
             if stale == STALE_ATTEMPTS:
@@ -49,10 +70,7 @@ async def create(api: Api, request: Request, target: Target) -> Answer:
             if looked or error.code >= 500 or not await api.store(resource).fresh() or seen == api.stores.feed.revision:
                 raise
             looked = True
-        request.warnings[:] = said
-        obj = api.decode_object(body, content_type, resource, options.validation, [])
-        if target.name:
-            _check_name(obj, target.name)
+        warnings[:] = said
 
 
 def _check_name(obj: Object, name: str) -> None:
@@ -78,7 +96,7 @@ async def create_object(
     kind = store.resource
     metadata.check_namespace(obj, kind, namespace)
     metadata.fill_for_create(obj, kind)
-    strategy = kind.strategy
+    strategy = (resource if resource.stored_as else kind).strategy
     strategy.default(obj)
     if tracked:
         # Before admission: what that puts in is owned by nobody.

@@ -13,7 +13,7 @@ import orjson
 
 from apiserver.endpoints import metadata
 from apiserver.endpoints.api import Api, to_served
-from apiserver.endpoints.create import create_object, may_create
+from apiserver.endpoints.create import create_object, may_create, settled
 from apiserver.endpoints.options import WriteOptions, write_options
 from apiserver.endpoints.request import Answer, Request, Target
 from apiserver.endpoints.views import view_for
@@ -65,7 +65,9 @@ async def update(api: Api, request: Request, target: Target) -> Answer:
                 raise
         request.warnings[:] = said
         try:
-            stored = await _create(api, request, target, options, orjson.loads(pristine))
+            stored = await settled(
+                api, resource, request.warnings, lambda: _create(api, request, target, options, orjson.loads(pristine))
+            )
             return Answer(view.object(to_served(resource, stored)), 201)
         except AlreadyExists:
             continue
@@ -190,7 +192,7 @@ async def _prepare(
     write: Write | None,
 ) -> list[Guard]:
     metadata.carry_over(obj, old, kind, target.subresource)
-    strategy, subresource = kind.strategy, target.subresource
+    strategy, subresource = (target.resource if target.resource.stored_as else kind).strategy, target.subresource
     strategy.prepare_for_update(obj, old, subresource)
     strategy.default(obj)
     if write is not None:

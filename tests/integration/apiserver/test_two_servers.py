@@ -151,6 +151,29 @@ def test_two_servers_never_exceed_a_quota(http: httpx.Client, other: ApiServer, 
         assert codes(answers) == {201: 1, 403: 3}
 
 
+def test_what_is_applied_is_charged_and_looked_at_again_too(
+    http: httpx.Client, other: ApiServer, namespace: str
+) -> None:
+    space = f"/api/v1/namespaces/{namespace}"
+    with client_of(other) as second:
+        quota = made("ResourceQuota", "q", spec={"hard": {"configmaps": "10"}})
+        assert http.post(f"{space}/resourcequotas", json=quota).status_code == 201
+        second.get(f"{space}/resourcequotas/q")
+        apply = {"content-type": "application/apply-patch+yaml"}
+
+        def create(number: int) -> httpx.Response:
+            client, path = (http, second)[number % 2], f"{space}/configmaps/o{number}"
+            body = orjson.dumps(made("ConfigMap", f"o{number}", data={"a": "b"}))
+            return client.patch(path, params={"fieldManager": "m"}, content=body, headers=apply)
+
+        answers = at_once(partial(create, number) for number in range(60))
+        assert codes(answers) == {201: 10, 403: 50}
+        for answer in answers:
+            if answer.status_code == 201:
+                (entry,) = answer.json()["metadata"]["managedFields"]
+                assert set(entry["fieldsV1"]) == {"f:data"}
+
+
 def test_a_quota_that_somebody_else_wrote_is_counted_again(
     http: httpx.Client, other: ApiServer, namespace: str
 ) -> None:
