@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from apiserver.admission.certificate_requester import CertificateRequester
 from apiserver.admission.certificate_signing import CertificateSigning
 from apiserver.admission.certificate_subject_restriction import CertificateSubjectRestriction
+from apiserver.admission.claim_resize import PersistentVolumeClaimResize
 from apiserver.admission.default_storage_class import DefaultStorageClass
 from apiserver.admission.default_toleration_seconds import DefaultTolerationSeconds
 from apiserver.admission.limit_ranger import LimitRanger
@@ -92,6 +93,7 @@ def build_chain(
             DefaultTolerationSeconds(),
             DefaultStorageClass(registry),
             StorageObjectInUseProtection(),
+            PersistentVolumeClaimResize(registry),
             RuntimeClass(registry),
             CertificateSigning(authorizer),
             CertificateSubjectRestriction(),

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import base64
 
-from apiserver.resources.core_events import default_event
 from apiserver.types import Object
-
-__all__ = ["default_event"]
 
 AFFINITY_SECONDS = 10_800
 NAME_LABEL = "kubernetes.io/metadata.name"

@@ -8,7 +8,6 @@ import json
 from typing import Any
 
 from apiserver.resources.checks import IMMUTABLE, Errors, texts
-from apiserver.resources.core_events import check_event
 from apiserver.resources.pods.containers import PROTOCOLS
 from apiserver.schema.gojson import syntax_error
 from apiserver.types import Object
@@ -23,8 +22,6 @@ from common.api.names import (
     parse_ip,
 )
 from common.api.status import field_forbidden, invalid_value, not_supported, required, too_long
-
-__all__ = ["check_event"]
 
 MAX_BYTES = 1024 * 1024
 STANDARD_FINALIZERS = frozenset({"kubernetes", "orphan", "foregroundDeletion"})

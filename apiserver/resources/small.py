@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from apiserver.resources import core_columns, core_defaults, core_validation, signing_requests, warnings
+from apiserver.resources import core_columns, core_events, signing_requests, warnings
 from apiserver.resources import group_columns as columns
 from apiserver.resources import group_defaults as defaults
 from apiserver.resources.core import EVENT_FIELDS, field
@@ -74,7 +74,11 @@ RESOURCES = (
         "Event",
         "event",
         True,
-        KindStrategy(defaults=core_defaults.default_event, checks=core_validation.check_event),
+        KindStrategy(
+            defaults=core_events.default_event,
+            checks=core_events.check_event_v1,
+            update=core_events.check_event_update_v1,
+        ),
         core_columns.EVENT,
         ("ev",),
         stored_as=("", "events"),

@@ -17,7 +17,7 @@ from common.api.time import now, to_rfc3339
 
 Spec = dict[str, Any]
 
-_DISABLED = ("resources", "hostUsers", "resourceClaims")
+_DISABLED = frozenset({"resources", "hostUsers", "resourceClaims"})
 """PodLevelResources, UserNamespacesSupport, DynamicResourceAllocation."""
 _DISABLED_IN_CONTEXT = ("supplementalGroupsPolicy", "seLinuxChangePolicy")
 GATED = {
@@ -31,16 +31,18 @@ GATED = {
 def prepare_pod(pod: Object) -> None:
     spec = pod.get("spec") or {}
     pod["status"] = {"phase": "Pending", "qosClass": qos_class(spec)}
-    drop_disabled(spec)
+    has_contexts = drop_disabled(spec)
     if spec.get("schedulingGates"):
         time = to_rfc3339(now())
         pod["status"]["conditions"] = [{**GATED, "lastProbeTime": None, "lastTransitionTime": time}]
-    labels = (pod.get("metadata") or {}).get("labels") or {}
+    metadata = pod.setdefault("metadata", {})
     if affinity := spec.get("affinity"):
+        labels = metadata.get("labels") or {}
         for kind in ("podAffinity", "podAntiAffinity"):
             for term in pod_terms(affinity.get(kind) or {}):
                 _merge_label_keys(term, labels)
-    _unite_app_armor(pod, spec)
+    if has_contexts or spec.get("securityContext") or metadata.get("annotations"):
+        _unite_app_armor(metadata, spec)
 
 
 def pod_terms(affinity: Spec) -> list[Spec]:
@@ -61,27 +63,31 @@ def _merge_label_keys(term: Spec, labels: dict[str, str]) -> None:
                 selector["matchExpressions"] = [*(selector.get("matchExpressions") or ()), expression]
 
 
-def drop_disabled(spec: Spec, old: Spec | None = None) -> None:
-    """Of a pod's or a template's spec. ``old`` is the spec that is replaced."""
+def drop_disabled(spec: Spec, old: Spec | None = None) -> bool:
+    """Of a pod's or a template's spec. ``old`` is the spec that is replaced. Whether a container has a context."""
+    has_contexts = False
     old = old or {}
-    for field in _DISABLED:
-        if field in spec and old.get(field) is None:
-            del spec[field]
-    context, before = spec.get("securityContext"), old.get("securityContext") or {}
-    if context:
+    if not _DISABLED.isdisjoint(spec):
+        for field in _DISABLED:
+            if field in spec and old.get(field) is None:
+                del spec[field]
+    if context := spec.get("securityContext"):
+        before = old.get("securityContext") or {}
         for field in _DISABLED_IN_CONTEXT:
             if field in context and before.get(field) is None:
                 del context[field]
     for kind in CONTAINER_KINDS:
         for container in spec.get(kind) or ():
-            own = container.get("securityContext")
-            if own and "procMount" in own and not _unmasks(old):
-                own["procMount"] = "Default"
+            if own := container.get("securityContext"):
+                has_contexts = True
+                if "procMount" in own and not _unmasks(old):
+                    own["procMount"] = "Default"
             resources = container.get("resources")
             if resources and "claims" in resources and not old.get("resourceClaims"):
                 del resources["claims"]
     if volumes := spec.get("volumes"):
         _drop_in_volumes(volumes, old.get("volumes") or ())
+    return has_contexts
 
 
 def _unmasks(spec: Spec) -> bool:
@@ -100,12 +106,9 @@ def _drop_in_volumes(volumes: list[Spec], old: Any) -> None:
             prepare_claim_spec(template.setdefault("spec", {}))
 
 
-def _unite_app_armor(pod: Object, spec: Spec) -> None:
+def _unite_app_armor(metadata: Spec, spec: Spec) -> None:
     """The profile of a container is said in its field and in an annotation, for kubelets before v1.30 (KEP-24)."""
-    metadata = pod.setdefault("metadata", {})
     annotations, context = metadata.get("annotations") or {}, spec.get("securityContext")
-    if not annotations and not context and not any(c.get("securityContext") for c, _ in containers_of(spec, "")):
-        return
     if (spec.get("os") or {}).get("name") == "windows":
         return
     of_pod = (context or {}).get("appArmorProfile")

@@ -21,6 +21,8 @@ def qos_class(spec: dict[str, Any]) -> str:
                 request = requests.get(name, limit)
                 any_set = any_set or _is_amount(request) or _is_amount(limit)
                 guaranteed = guaranteed and _is_amount(limit) and (request == limit or _same(request, limit))
+            if any_set and not guaranteed:
+                return "Burstable"
     if not any_set:
         return "BestEffort"
     return "Guaranteed" if guaranteed else "Burstable"

@@ -35,6 +35,10 @@ _SECCOMP_TEXT = 'non-functional in v1.27+; use the "seccompProfile" field instea
 _APP_ARMOR_TEXT = 'deprecated since v1.30; use the "appArmorProfile" field instead'
 _NULL_SELECTOR = "a null labelSelector results in matching no pod"
 _WHOLE = ("memory", "ephemeral-storage")
+_WARNED = frozenset(
+    {"nodeSelector", "affinity", "topologySpreadConstraints", "volumes", "hostAliases", "imagePullSecrets", "overhead"}
+)
+"""Fields of a spec, beside the containers, that there may be something to say about."""
 MAX_LABEL = 63
 
 
@@ -57,6 +61,8 @@ def template_warnings(template: Object | None, path: str) -> list[str]:
 
 def spec_warnings(spec: Spec, metadata: Spec, prefix: str) -> list[str]:
     """``prefix`` is the path of what has the spec and the metadata: "" of a pod."""
+    if not metadata.get("annotations") and _WARNED.isdisjoint(spec):
+        return _containers(spec, {}, prefix)
     at = f"{prefix}spec"
     found: list[str] = []
     if selector := spec.get("nodeSelector"):
@@ -81,10 +87,6 @@ def spec_warnings(spec: Spec, metadata: Spec, prefix: str) -> list[str]:
     if overhead := spec.get("overhead"):
         found += _fractions(overhead, f"{at}.overhead")
     found += _containers(spec, annotations, prefix)
-    grace = spec.get("terminationGracePeriodSeconds")
-    if grace is not None and grace < 0:
-        text = "must be >= 0; negative values are invalid and will be treated as 1"
-        found.append(f"{at}.terminationGracePeriodSeconds: {text}")
     if affinity:
         found += _pod_affinity(affinity, f"{at}.affinity")
     return found
@@ -145,35 +147,48 @@ def _repeated(entries: list[Spec], key: str, path: str) -> Iterator[str]:
 
 
 def _fractions(amounts: dict[str, str], path: str) -> list[str]:
-    # Of canonical amounts, only thousandths are no whole ones.
     return [
         f'{path}[{name}]: fractional byte value "{amount}" is invalid, must be an integer'
         for name, amount in amounts.items()
-        if name in _WHOLE and amount[-1:] == "m" and not parse_quantity(amount).is_whole()
+        if name in _WHOLE and not parse_quantity(amount).is_whole()
     ]
 
 
 def _containers(spec: Spec, annotations: dict[str, str], prefix: str) -> list[str]:
+    """Of every pod that is made: so what there is nothing to say about is passed quickly."""
     found: list[str] = []
     context = spec.get("securityContext") or {}
-    if SECCOMP_POD in annotations and context.get("seccompProfile") is None:
+    if annotations and SECCOMP_POD in annotations and context.get("seccompProfile") is None:
         found.append(f"{prefix}metadata.annotations[{SECCOMP_POD}]: {_SECCOMP_TEXT}")
-    ports: list[tuple[str, Spec]] = []
+    ports = 0
     for kind in CONTAINER_KINDS:
-        for i, container in enumerate(spec.get(kind) or ()):
+        containers = spec.get(kind)
+        if not containers:
+            continue
+        for i, container in enumerate(containers):
             if annotations:
                 found += _profiles(container, context, annotations, prefix)
             if resources := container.get("resources"):
                 for field, amounts in resources.items():
-                    if field != "claims" and (wrong := _fractions(amounts, "")):
-                        found += (f"{prefix}spec.{kind}[{i}].resources.{field}{text}" for text in wrong)
-            if len(variables := container.get("env") or ()) > 1:
+                    if field != "claims" and _may_be_fractions(amounts):
+                        found += _fractions(amounts, f"{prefix}spec.{kind}[{i}].resources.{field}")
+            variables = container.get("env")
+            if variables and len(variables) > 1:
                 found += _hidden_variables(variables, f"{prefix}spec.{kind}[{i}].env")
-            for j, port in enumerate(container.get("ports") or ()):
-                ports.append((f"{prefix}spec.{kind}[{i}].ports[{j}]", port))
-    if len(ports) > 1 or (ports and ports[0][1].get("hostIP")):
-        found += _ports(ports)
+            if of_container := container.get("ports"):
+                ports += 2 if "hostIP" in of_container[0] else len(of_container)
+    if ports > 1:
+        found += _ports(spec, prefix)
+    grace = spec.get("terminationGracePeriodSeconds")
+    if grace is not None and grace < 0:
+        text = "must be >= 0; negative values are invalid and will be treated as 1"
+        found.append(f"{prefix}spec.terminationGracePeriodSeconds: {text}")
     return found
+
+
+def _may_be_fractions(amounts: dict[str, str]) -> bool:
+    # Of canonical amounts, only thousandths are no whole ones.
+    return amounts.get("memory", "")[-1:] == "m" or amounts.get("ephemeral-storage", "")[-1:] == "m"
 
 
 def _profiles(container: Spec, context: Spec, annotations: dict[str, str], prefix: str) -> Iterator[str]:
@@ -197,7 +212,13 @@ def _hidden_variables(variables: Iterable[Spec], path: str) -> Iterator[str]:
             yield f'{path}[{i}]: hides previous definition of "{name}", which may be dropped when using apply'
 
 
-def _ports(ports: list[tuple[str, Spec]]) -> Iterator[str]:
+def _ports(spec: Spec, prefix: str) -> Iterator[str]:
+    ports = (
+        (f"{prefix}spec.{kind}[{i}].ports[{j}]", port)
+        for kind in CONTAINER_KINDS
+        for i, container in enumerate(spec.get(kind) or ())
+        for j, port in enumerate(container.get("ports") or ())
+    )
     taken: dict[tuple[int, str], list[tuple[str, Spec]]] = {}
     for path, port in ports:
         host, ip = port.get("hostPort", 0), port.get("hostIP", "")

@@ -294,13 +294,16 @@ def test_an_event_has_owners_in_both_versions(http: httpx.Client, namespace: str
     made = http.post(core, json=body, params={"fieldManager": "old"})
     assert made.status_code == 201, made.text
     new = f"/apis/events.k8s.io/v1/namespaces/{namespace}/events/e"
+    fixed = http.patch(new, json={"note": "n"}, headers={"content-type": MERGE})
+    assert fixed.status_code == 422, fixed.text  # of the new version, nothing but the series changes
+    series = {"count": 2, "lastObservedTime": "2026-01-01T00:00:00.000000Z"}
     changed = http.patch(
-        new, json={"note": "n"}, headers={"content-type": MERGE}, params={"fieldManager": "new"}
+        new, json={"series": series}, headers={"content-type": MERGE}, params={"fieldManager": "new"}
     ).json()
     found = {e["manager"]: e for e in changed["metadata"]["managedFields"]}
     assert found["new"]["apiVersion"] == "events.k8s.io/v1"
-    assert found["new"]["fieldsV1"] == {"f:note": {}}
-    assert "f:message" not in found["old"]["fieldsV1"]
+    assert found["new"]["fieldsV1"] == {"f:series": {".": {}, "f:count": {}, "f:lastObservedTime": {}}}
+    assert "f:message" in found["old"]["fieldsV1"]
 
 
 @pytest.mark.parametrize("binary", BINARIES)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import threading
 
 import httpx
@@ -11,6 +10,7 @@ import pytest
 from tests.integration.conftest import Kubectl, eventually
 
 MERGE = {"content-type": "application/merge-patch+json"}
+STRATEGIC = {"content-type": "application/strategic-merge-patch+json"}
 
 
 def service(name: str, **spec: object) -> dict[str, object]:
@@ -189,16 +189,67 @@ def test_eviction_asks_the_budget(http: httpx.Client, namespace: str) -> None:
 def test_ephemeral_containers_are_added_only(http: httpx.Client, kubectl: Kubectl, namespace: str) -> None:
     path = f"/api/v1/namespaces/{namespace}/pods/p"
     http.post(path.rpartition("/")[0], json=pod("p"))
-    added = {"spec": {"ephemeralContainers": [{"name": "debugger", "image": "busybox"}]}}
-    strategic = {"content-type": "application/strategic-merge-patch+json"}
-    answer = http.patch(f"{path}/ephemeralcontainers", content=json.dumps(added), headers=strategic)
+    added = {"spec": {"ephemeralContainers": [{"name": "debugger", "image": "busybox", "targetContainerName": "c"}]}}
+    answer = http.patch(f"{path}/ephemeralcontainers", json=added, headers=STRATEGIC)
     assert answer.status_code == 200, answer.text
-    assert [c["name"] for c in answer.json()["spec"]["ephemeralContainers"]] == ["debugger"]
-    current = http.get(path).json()
+    (container,) = answer.json()["spec"]["ephemeralContainers"]
+    assert container["imagePullPolicy"] == "Always"
+    current = http.get(f"{path}/ephemeralcontainers").json()
     current["spec"]["ephemeralContainers"] = []
     answer = http.put(f"{path}/ephemeralcontainers", json=current)
     assert answer.status_code == 422
     assert "may not be removed" in answer.json()["message"]
+    wrong = {"spec": {"ephemeralContainers": [{"name": "e", "image": "i", "ports": [{"containerPort": 1}]}]}}
+    causes = http.patch(f"{path}/ephemeralcontainers", json=wrong, headers=STRATEGIC).json()["details"]["causes"]
+    assert [c["field"] for c in causes] == ["spec.ephemeralContainers[0].ports"]
+    answer = http.patch(f"{path}/ephemeralcontainers", json={"metadata": {"labels": {"app": "y"}}}, headers=MERGE)
+    assert answer.json()["metadata"]["labels"] == {"app": "x"}
+
+
+def test_kubectl_debug_adds_a_container(http: httpx.Client, kubectl: Kubectl, namespace: str) -> None:
+    http.post(f"/api/v1/namespaces/{namespace}/pods", json=pod("p"))
+    kubectl("debug", "p", "-n", namespace, "--image=busybox", "--target=c", "-c", "d", "--attach=false")
+    (container,) = http.get(f"/api/v1/namespaces/{namespace}/pods/p").json()["spec"]["ephemeralContainers"]
+    assert (container["name"], container["targetContainerName"]) == ("d", "c")
+
+
+def test_resources_of_a_pod_are_resized(http: httpx.Client, namespace: str) -> None:
+    path = f"/api/v1/namespaces/{namespace}/pods/p"
+    containers = [{"name": "c", "image": "i", "resources": {"requests": {"cpu": "1"}}}]
+    http.post(path.rpartition("/")[0], json=pod("p", containers=containers))
+
+    def resize(**resources: dict[str, str]) -> httpx.Response:
+        body = {"spec": {"containers": [{"name": "c", "image": "other", "resources": resources}]}}
+        return http.patch(f"{path}/resize", json=body, headers=STRATEGIC)
+
+    answer = resize(requests={"cpu": "500m"})
+    assert answer.status_code == 200, answer.text
+    (container,) = answer.json()["spec"]["containers"]
+    assert (container["resources"], container["image"]) == ({"requests": {"cpu": "500m"}}, "i")
+    assert (
+        "Pod QOS Class may not change" in resize(requests={"memory": "1"}, limits={"cpu": "500m", "memory": "1"}).text
+    )
+    assert "only cpu and memory resources are mutable" in resize(requests={"ephemeral-storage": "1"}).text
+    plain = http.patch(path, json={"spec": {"containers": [{"name": "c", "resources": {"requests": {"cpu": "2"}}}]}},
+                       headers=STRATEGIC)  # fmt: skip
+    assert "pod updates may not change fields other than" in plain.json()["message"]
+
+
+def test_claims_and_volumes_are_protected(http: httpx.Client, namespace: str) -> None:
+    path = f"/api/v1/namespaces/{namespace}/persistentvolumeclaims"
+    spec = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}
+    claim = http.post(path, json={"metadata": {"name": "c"}, "spec": spec}).json()
+    assert claim["metadata"]["finalizers"] == ["kubernetes.io/pvc-protection"]
+    grown = {"spec": {"resources": {"requests": {"storage": "2Gi"}}}}
+    answer = http.patch(f"{path}/c", json=grown, headers=MERGE)
+    assert answer.status_code == 422  # an unbound claim's spec is immutable
+    status = {"phase": "Bound", "capacity": {"storage": "1Gi"}}
+    assert http.patch(f"{path}/c", json={"spec": {"volumeName": "v"}}, headers=MERGE).status_code == 200
+    assert http.patch(f"{path}/c/status", json={"status": status}, headers=MERGE).status_code == 200
+    answer = http.patch(f"{path}/c", json=grown, headers=MERGE)
+    assert answer.status_code == 403, answer.text
+    assert "only dynamically provisioned pvc can be resized" in answer.json()["message"]
+    http.patch(f"{path}/c", json={"metadata": {"finalizers": None}}, headers=MERGE)
 
 
 def test_a_service_is_proxied_to_its_pods_only(http: httpx.Client, namespace: str) -> None:

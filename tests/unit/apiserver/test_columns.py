@@ -190,3 +190,17 @@ def test_selectors_in_words() -> None:
     expression = {"key": "b", "operator": "NotIn", "values": ["y", "x"]}
     assert selector_text({"matchLabels": {"a": "1"}, "matchExpressions": [expression]}) == "a=1,b notin (x,y)"
     assert selector_text(None) == "<none>"
+
+
+def test_rows_tell_which_pods_have_ended() -> None:
+    resource = next(r for r in RESOURCES if r.qualified == "pods")
+    assert resource.row_conditions is not None
+    (ended_well,) = resource.row_conditions({"status": {"phase": "Succeeded"}})
+    assert (ended_well["type"], ended_well["reason"]) == ("Completed", "Succeeded")
+    assert resource.row_conditions({"status": {"phase": "Running"}}) == []
+
+
+def test_all_addresses_of_a_balanced_service_are_shown() -> None:
+    balanced = {"loadBalancer": {"ingress": [{"ip": "9.9.9.9"}, {"hostname": "long.example.com"}]}}
+    spec = {"type": "LoadBalancer", "externalIPs": ["4.3.2.1"]}
+    assert "9.9.9.9,long.example.com,4.3.2.1" in cells("services", {"metadata": {}, "spec": spec, "status": balanced})
