@@ -25,6 +25,7 @@ def main() -> None:
     what = parser.add_subparsers(dest="what", required=True)
     load = what.add_parser("api", help=api.__doc__)
     load.add_argument("--seconds", type=int, default=5, help="for each row")
+    load.add_argument("--pods", type=int, default=500, help="how many are there while the rows run")
     start = what.add_parser("pods", help=pods.__doc__)
     start.add_argument("--counts", type=int, nargs="+", default=[1, 10, 50])
     start.add_argument("--image", default="busybox:1.35")
@@ -34,7 +35,7 @@ def main() -> None:
     chosen = parser.parse_args()
     match chosen.what:
         case "api":
-            print(api.table(api.measure(chosen.seconds), yardstick.measure(chosen.seconds)))
+            print(api.table(api.measure(chosen.seconds, chosen.pods), yardstick.measure(chosen.seconds)))
         case "pods":
             for count in chosen.counts:
                 print(pods.measure(count, chosen.image, KUBECONFIG), flush=True)

@@ -1,4 +1,4 @@
-"""The API server under load: requests a second, latency, and its CPU for each request, beside kube-apiserver's.
+"""The API server under load: requests a second, latency, its CPU for each request beside kube-apiserver's, its memory.
 
 The load comes from bench/apibench (Go, so that the client is not what is measured). Upstream's figures were measured
 with the same tool: kube-apiserver 1.20.2, etcd 3.4.23, two cores.
@@ -12,7 +12,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.cluster import KUBECONFIG, ROOT, container_pids
+from bench.cluster import KUBECONFIG, ROOT, container_pids, usage
 
 LINE = re.compile(r"(\S+)\s+(\d+) (?:req|ev)/s\s+p50\s+([\d.]+) ms\s+p99\s+([\d.]+) ms\s+server CPU\s+([\d.]+) us")
 
@@ -39,6 +39,28 @@ UPSTREAM = {
 }
 
 
+MUST = {
+    "get-pod": 120,
+    "list-rv0": 2_000,
+    "list-quorum": 2_500,
+    "list-selector": 120,
+    "create-cm": 260,
+    "create-pod": 500,
+    "patch-pod": 700,
+    "watch-fanout": 9,
+}
+"""Microseconds of server CPU that a request may cost."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """``resident``: the server's bytes after the load; ``stored``: bytes of the pods as a client gets them."""
+
+    rows: dict[str, Row]
+    resident: int
+    stored: int
+
+
 def build(folder: Path) -> Path:
     """The load generator, compiled into ``folder``."""
     binary = folder / "apibench"
@@ -50,29 +72,36 @@ def parse(output: str) -> dict[str, Row]:
     return {m[1]: Row(float(m[2]), float(m[3]), float(m[4]), float(m[5])) for m in LINE.finditer(output)}
 
 
-def measure(seconds: int, kubeconfig: Path = KUBECONFIG) -> dict[str, Row]:
-    pids = ",".join(str(pid) for pid in container_pids()["apiserver"][:1])
+def measure(seconds: int, pods: int, kubeconfig: Path = KUBECONFIG) -> Measured:
+    """``pods`` are there while each row runs for ``seconds``."""
+    pids = container_pids()["apiserver"][:1]
+    kubectl = ["kubectl", "--kubeconfig", str(kubeconfig)]
     with tempfile.TemporaryDirectory() as folder:
-        command = [build(Path(folder)), "-kubeconfig", kubeconfig, "-pids", pids, "-d", f"{seconds}s"]
+        flags = ["-pids", ",".join(map(str, pids)), "-d", f"{seconds}s", "-pods", str(pods)]
+        command = [build(Path(folder)), "-kubeconfig", kubeconfig, *flags]
         output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     print(output)
-    delete = ["kubectl", "--kubeconfig", kubeconfig, "delete", "namespace", "bench", "--wait=false"]
-    subprocess.run(delete, check=True, capture_output=True)
-    return parse(output)
+    resident = usage(container_pids()["apiserver"]).resident
+    raw = [*kubectl, "get", "--raw", "/api/v1/namespaces/bench/pods?resourceVersion=0"]
+    stored = len(subprocess.run(raw, check=True, capture_output=True).stdout)
+    subprocess.run([*kubectl, "delete", "namespace", "bench", "--wait=false"], check=True, capture_output=True)
+    return Measured(parse(output), resident, stored)
 
 
 UPSTREAM_YARDSTICK = 29.0
 """Microseconds: what the yardstick cost on the machine, and in the hour, of upstream's figures."""
 
 
-def table(rows: dict[str, Row], yardstick: Row) -> str:
+def table(measured: Measured, yardstick: Row) -> str:
+    rows = measured.rows
     lines = [
-        "| row | req/s | p50 ms | p99 ms | server CPU, us | in yardsticks | upstream's, us | in yardsticks |",
-        "|---|---|---|---|---|---|---|---|",
+        "| row | req/s | p50 ms | p99 ms | server CPU, us | must | in yardsticks | upstream's, us | in yardsticks |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     for name, upstream in UPSTREAM.items():
         if row := rows.get(name):
-            ours = f"{row.rate:,.0f} | {row.p50:g} | {row.p99:g} | {row.cpu:,g} | {row.cpu / yardstick.cpu:.1f}"
+            ours = f"{row.rate:,.0f} | {row.p50:g} | {row.p99:g} | {row.cpu:,g} | {MUST[name]:,}"
+            ours += f" | {row.cpu / yardstick.cpu:.1f}"
             lines.append(f"| {name} | {ours} | {upstream.cpu:,g} | {upstream.cpu / UPSTREAM_YARDSTICK:.1f} |")
     bare = f"{yardstick.rate:,.0f} | {yardstick.p50:g} | {yardstick.p99:g} | {yardstick.cpu:g} | 1"
     lines.append(f"| *yardstick* | {bare} | {UPSTREAM_YARDSTICK:g} | 1 |")
