@@ -143,7 +143,7 @@ def prepare_daemon_set(obj: Object) -> None:
 
 def keep_template_generation(obj: Object, old: Object, subresource: str) -> None:
     before = _template_generation(old)
-    if not subresource and obj["spec"].get("template") != old["spec"].get("template"):
+    if not subresource and (obj.get("spec") or {}).get("template") != (old.get("spec") or {}).get("template"):
         before += 1
     metadata = obj["metadata"]
     metadata["annotations"] = (metadata.get("annotations") or {}) | {TEMPLATE_GENERATION: str(before)}

@@ -41,3 +41,14 @@ def test_a_lease_may_come_without_its_spec(http: httpx.Client, namespace: str) -
     del stored["spec"]
     answer = http.put(f"{path}/l", json=stored)
     assert answer.status_code == 200, answer.text
+
+
+def test_an_update_that_leaves_the_spec_out_is_refused(http: httpx.Client, namespace: str) -> None:
+    path = f"/apis/apps/v1/namespaces/{namespace}/daemonsets"
+    template = {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "i"}]}}
+    spec = {"selector": {"matchLabels": {"a": "b"}}, "template": template}
+    body = {"apiVersion": "apps/v1", "kind": "DaemonSet", "metadata": {"name": "d"}, "spec": spec}
+    stored = http.post(path, json=body).json()
+    del stored["spec"]
+    answer = http.put(f"{path}/d", json=stored)
+    assert answer.status_code == 422, answer.text
