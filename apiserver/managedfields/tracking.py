@@ -84,8 +84,11 @@ def _set(obj: Object, entries: list[Entry] | None) -> None:
 
 
 def _failed(write: Write, error: FieldsError) -> None:
-    """Such objects cannot be stored; should one be, its writer is not to blame and it is owned by nobody."""
-    log.error("managedFields of a %s are lost: %s", write.resource.kind, error)
+    """An element without its key (``secrets: [{}]`` of a ServiceAccount) has no path: the object is owned by nobody.
+
+    The write goes on, as upstream's does.
+    """
+    log.debug("managedFields of a %s are lost: %s", write.resource.kind, error)
 
 
 def _updated(write: Write, live: Object, obj: Object, entries: list[Entry]) -> list[Entry] | None:

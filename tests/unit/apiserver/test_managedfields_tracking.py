@@ -132,6 +132,11 @@ def test_an_element_by_its_keys_and_one_that_comes_twice() -> None:
     assert ports == {'k:{"containerPort":81,"protocol":"TCP"}': {}}
 
 
+def test_an_element_without_its_key_leaves_the_object_to_nobody() -> None:
+    account = {"kind": "ServiceAccount", "apiVersion": "v1", "metadata": {"name": "a"}, "secrets": [{}]}
+    assert "managedFields" not in created(account, row("serviceaccounts"))["metadata"]
+
+
 def test_an_object_that_nobody_owns_stays_so() -> None:
     live = pod()
     obj = copy.deepcopy(live)
