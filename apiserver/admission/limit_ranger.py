@@ -89,7 +89,7 @@ def _ratio(name: str, bound: Any, kind: str, requests: Resources, limits: Resour
     else:
         ratio = _amount(limits[name]) / _amount(requests[name])
         if ratio > _amount(bound):
-            yield f"{text}, but provided ratio is {ratio:f}"
+            yield f"{text}, but provided ratio is {float(ratio):f}"
 
 
 def _amount(value: Any) -> Decimal:

@@ -1,4 +1,4 @@
-"""Every kind but core's: what minimal, rich and invalid objects answer, field for field and cause for cause.
+"""Every kind: what minimal, rich and invalid objects answer, field for field and cause for cause.
 
 The tables in ``answers/`` are a file for each group. What they say was compared with a kube-apiserver object by object,
 and where v1.32 differs from the older one that was at hand, with v1.32's rules. Texts with the address of a pointer in
