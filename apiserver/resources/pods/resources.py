@@ -113,7 +113,9 @@ def check_requirements(errors: Errors, resources: Mapping[str, Any], path: str) 
         if not plain or amount[:1] == "-":
             _check_entry(errors, name, amount, f"{path}.requests[{name}]", huge=False)
         limit = limits.get(name)
-        if amount != limit and not (plain and limit is None):
+        if plain and (limit is None or amount == limit or _order(amount, limit) < 0):
+            continue
+        if amount != limit:
             _check_request(errors, name, amount, limit, path)
         if not plain and is_huge(name):
             _check_huge(errors, name, amount, f"{path}.requests[{name}]")
@@ -130,14 +132,21 @@ def _check_entry(errors: Errors, name: str, amount: str, at: str, *, huge: bool 
         _check_huge(errors, name, amount, at)
 
 
+@lru_cache(maxsize=4096)
+def _order(amount: str, other: str) -> int:
+    """Below 0 when the first amount is the smaller, above when it is the larger."""
+    first, second = parse_quantity(amount), parse_quantity(other)
+    return (first > second) - (first < second)
+
+
 def _check_request(errors: Errors, name: str, amount: str, limit: str | None, path: str) -> None:
     if limit is None:
         if not is_overcommit_allowed(name):
             errors.append(required(f"{path}.limits", "Limit must be set for non overcommitable resources"))
         return
-    asked, most = parse_quantity(amount), parse_quantity(limit)
-    if asked != most and not is_overcommit_allowed(name):
+    order = _order(amount, limit)
+    if order and not is_overcommit_allowed(name):
         errors.append(invalid_value(f"{path}.requests", amount, f"must be equal to {name} limit of {limit}"))
-    elif asked > most:
+    elif order > 0:
         detail = f"must be less than or equal to {name} limit of {limit}"
         errors.append(invalid_value(f"{path}.requests", amount, detail))

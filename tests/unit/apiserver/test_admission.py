@@ -209,7 +209,7 @@ async def test_limit_ranges_fill_in_what_is_left_open() -> None:
             "Container",
             {"maxLimitRequestRatio": {"cpu": "2"}},
             {"requests": {"cpu": "1"}, "limits": {"cpu": "3"}},
-            "cpu max limit to request ratio per Container is 2, but provided ratio is 3",
+            "cpu max limit to request ratio per Container is 2, but provided ratio is 3.000000",
         ),
         (
             "Pod",
