@@ -19,6 +19,7 @@ from controller_manager.replicaset.controller import replica_set_controller, rep
 from controller_manager.root_ca import RootCAPublisher
 from controller_manager.service_accounts import ServiceAccountController
 from controller_manager.settings import Settings
+from controller_manager.storage_protection import ClaimProtectionController, VolumeProtectionController
 
 
 class RunsForever(Protocol):
@@ -54,6 +55,8 @@ CONTROLLERS: dict[str, Factory] = {
     "taint-eviction-controller": TaintEvictionController,
     "pod-garbage-collector-controller": PodGCController,
     "garbage-collector-controller": GarbageCollector,
+    "persistentvolumeclaim-protection-controller": ClaimProtectionController,
+    "persistentvolume-protection-controller": VolumeProtectionController,
 }
 
 
