@@ -11,8 +11,10 @@ import logging
 import sys
 from pathlib import Path
 
+from lightkube.models.core_v1 import ObjectReference
 from lightkube.resources.core_v1 import Node
 
+from common.api.duration import parse_duration
 from common.client import Client, ClusterConfig
 from common.client.config import ConfigError
 from common.events import EventRecorder
@@ -33,6 +35,7 @@ from kubelet.runtime.docker import DockerRuntime
 from kubelet.server.app import KubeletServer
 from kubelet.server.stats import StatsCollector
 from kubelet.settings import KubeletSettings, parse_labels, parse_reserved, parse_taints, split
+from kubelet.staticpods.files import ManifestFolder
 from kubelet.types import KubeletConfig
 from kubelet.volumes.manager import VolumeManager
 from kubelet.volumes.objects import CachedObjects
@@ -89,6 +92,18 @@ async def kubelet(settings: KubeletSettings, cluster: ClusterConfig, identity: N
 
             async def healthy() -> None:
                 await runtime.version()
+
+            def complain(text: str) -> None:
+                log.error("%s", text)
+                about = ObjectReference(kind="Node", name=name, uid=name)
+                recorder.event(about, "Warning", "InvalidStaticPod", text)
+
+            if settings.pod_manifest_path:
+                folder = ManifestFolder(Path(settings.pod_manifest_path), name, complain)
+                period = parse_duration(settings.file_check_frequency)
+                tasks.create_task(folder.run(manager.set_static, period))
+            else:
+                manager.set_static([])
 
             app = KubeletServer(manager, runtime, StatsCollector(runtime, name, root), healthy).app()
             for part in (

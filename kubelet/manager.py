@@ -8,10 +8,12 @@ belongs to no pod (deleted while the kubelet was away) is ended.
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import logging
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from lightkube.models.core_v1 import ContainerStatus
 from lightkube.resources.core_v1 import Node, Pod, Service
@@ -31,6 +33,7 @@ from kubelet.pods.observed import observe
 from kubelet.pods.orphans import end_orphan
 from kubelet.pods.tools import Tools
 from kubelet.pods.worker import PodWorker, newest
+from kubelet.staticpods.mirrors import MirrorClient, Mirrors, reflects
 from kubelet.types import (
     KubeletConfig,
     Network,
@@ -83,6 +86,11 @@ class PodManager:
         self._relisted = time.monotonic()
         self._seen: dict[str, frozenset[tuple[str, str]]] = {}
         self._handlers = Handlers(runtime)
+        self._static: dict[str, Pod] | None = None
+        """What the manifests say by namespace and name; None until they have been read."""
+        self._static_read = asyncio.Event()
+        self._from_files: set[str] = set()
+        """The uids of workers whose pods come from manifests: an annotation would prove nothing."""
         self._pods = informers.informer(Pod, field_selector=f"spec.nodeName={config.node_name}")
         self._services = informers.informer(Service)
         pulls = 1 if config.serialize_image_pulls else config.max_parallel_image_pulls
@@ -104,6 +112,7 @@ class PodManager:
             starts=asyncio.Semaphore(config.max_parallel_pod_starts),
         )
         self._pods.add_handler(self._added, self._updated, self._deleted)
+        self._mirrors = Mirrors(client, self._static_pods, self._shown, node)
 
     def problem(self) -> str | None:
         """Why the node is not ready as far as its containers go, in the words of upstream's pod lifecycle event
@@ -157,6 +166,7 @@ class PodManager:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._follow_events(), name="runtime events")
                 group.create_task(self._relist_loop(), name="relist")
+                group.create_task(self._mirrors.run(), name="mirror pods")
         finally:
             tasks = [*self._tasks.values(), *self._orphans.values()]
             for task in tasks:
@@ -176,6 +186,7 @@ class PodManager:
 
     async def _relist_loop(self) -> None:
         await self._pods.wait_synced()
+        await self._static_read.wait()
         while True:
             self._relist_now.clear()
             pause = RELIST_SECONDS
@@ -229,10 +240,13 @@ class PodManager:
     # -- pods come and go -------------------------------------------------------------------------------------------
 
     def _added(self, pod: Pod) -> None:
-        uid = identity_of(pod).uid
-        if uid in self._workers or is_mirror(pod):
-            return
-        worker = PodWorker(pod, self._tools, rejection=self._reject(pod))
+        if is_mirror(pod):
+            self._mirror_changed(pod)
+        elif identity_of(pod).uid not in self._workers:
+            self._start(PodWorker(pod, self._tools, rejection=self._reject(pod)))
+
+    def _start(self, worker: PodWorker) -> None:
+        uid = worker.identity.uid
         self._workers[uid] = worker
         task = asyncio.create_task(worker.run(), name=f"pod {worker.identity}")
         self._tasks[uid] = task
@@ -256,9 +270,58 @@ class PodManager:
             worker.update(new)
 
     def _deleted(self, pod: Pod) -> None:
+        if is_mirror(pod):
+            self._mirrors.wake()
         worker = self._workers.get(identity_of(pod).uid)
         if worker is not None:
             worker.removed(pod)
+
+    # -- static pods ------------------------------------------------------------------------------------------------
+
+    def set_static(self, pods: list[Pod]) -> None:
+        """What the manifests say now: what is new starts, what is no more ends."""
+        self._static = {key_of(pod): pod for pod in pods}
+        self._static_read.set()
+        self._sync_static()
+
+    def _sync_static(self) -> None:
+        """A changed manifest is another pod, and begins when its predecessor has ended: they may share ports."""
+        wanted = self._static or {}
+        running = {key_of(each.pod): each for each in self._static_workers()}
+        for key, worker in running.items():
+            if key not in wanted or identity_of(wanted[key]) != worker.identity:
+                worker.removed(worker.pod)
+        for key, pod in wanted.items():
+            if key not in running:
+                self._from_files.add(identity_of(pod).uid)
+                self._start(PodWorker(pod, self._static_tools(pod)))
+                self._mirrors.wake()
+
+    def _static_workers(self) -> list[PodWorker]:
+        return [worker for uid, worker in self._workers.items() if uid in self._from_files]
+
+    def _static_tools(self, pod: Pod) -> Tools:
+        async def at_once() -> None:
+            """The API server may be one of these pods: they do not wait for what it knows of services."""
+
+        client: Any = MirrorClient(self._tools.client, pod, lambda: self._pods.store.get(key_of(pod)))
+        return dataclasses.replace(self._tools, client=client, services_read=at_once)
+
+    def _static_pods(self) -> list[Pod]:
+        """Those that are to have a mirror: also one that still ends."""
+        ending = {key_of(each.pod): each.pod for each in self._static_workers()}
+        return list({**(self._static or {}), **ending}.values())
+
+    def _shown(self) -> list[Pod] | None:
+        return self._pods.store.list() if self._pods.synced and self._static is not None else None
+
+    def _mirror_changed(self, mirror: Pod) -> None:
+        self._mirrors.wake()
+        for worker in self._static_workers():
+            if key_of(worker.pod) == key_of(mirror) and reflects(mirror, worker.pod):
+                worker.mirrored(mirror)
+
+    # -- ends -------------------------------------------------------------------------------------------------------
 
     def _ended(self, uid: str, task: asyncio.Task[None]) -> None:
         worker = self._workers.pop(uid, None)
@@ -266,11 +329,19 @@ class PodManager:
         self._seen.pop(uid, None)
         if task.cancelled() or worker is None:
             return
+        if uid in self._from_files:
+            self._from_files.discard(uid)
+            self._mirrors.wake()
+            if task.exception() is None:
+                self._sync_static()
         if task.exception() is not None:
             log.error("pod %s: its worker failed", worker.identity, exc_info=task.exception())
             asyncio.get_running_loop().call_later(WORKER_RETRY_SECONDS, self._replace_worker, key_of(worker.pod), uid)
 
     def _replace_worker(self, key: str, uid: str) -> None:
+        if key in (self._static or {}):
+            self._sync_static()
+            return
         current = self._pods.store.get(key)
         if current is not None and identity_of(current).uid == uid:
             self._added(clone(current))

@@ -14,6 +14,7 @@ from lightkube.models.core_v1 import Taint
 from pydantic import Field, field_validator
 
 from common.api import names
+from common.api.duration import parse_duration
 from common.api.quantity import parse_bytes, parse_cpu_milli
 from common.process import ProcessSettings
 from kubelet.node.machine import outward_address
@@ -35,6 +36,10 @@ class KubeletSettings(ProcessSettings):
     """Taints set when the node registers: ``key=value:effect,…``."""
     root_dir: str = "/var/lib/kubelet"
     pod_log_dir: str = "/var/log/pods"
+    pod_manifest_path: str = ""
+    """A folder of static pods' manifests, or one manifest; default: none."""
+    file_check_frequency: str = "20s"
+    """How often it is read again."""
     pod_infra_container_image: str = "cox/pause:3.10"
     container_runtime_endpoint: str = "unix:///var/run/docker.sock"
     cgroup_root: str = ""
@@ -55,6 +60,13 @@ class KubeletSettings(ProcessSettings):
     cluster_cidr: str = "10.244.0.0/16"
     """All pod subnets: traffic that leaves it is masqueraded."""
     bridge: str = "cox0"
+
+    @field_validator("file_check_frequency")
+    @classmethod
+    def _duration(cls, value: str) -> str:
+        if parse_duration(value) <= 0:
+            raise ValueError("must be more than zero")
+        return value
 
     @field_validator("node_labels")
     @classmethod

@@ -87,6 +87,10 @@ class PodWorker:
         if relevant:
             self.wake()
 
+    def mirrored(self, mirror: Pod) -> None:
+        """What the API server shows of a static pod."""
+        self._writer.seen(mirror)
+
     def removed(self, pod: Pod) -> None:
         """The API server has no such pod any more: it was deleted with force, or while nobody watched."""
         self.pod = self._reporter.pod = pod

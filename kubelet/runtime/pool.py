@@ -39,6 +39,7 @@ class DockerPool:
             return await asyncio.shield(future)
         except asyncio.CancelledError:
             await asyncio.wait([future])  # bounded: every call has the SDK's timeout
+            future.exception()  # nobody asks for it any more
             raise
 
     async def api_version(self) -> str:
