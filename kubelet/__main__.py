@@ -15,6 +15,7 @@ from lightkube.models.core_v1 import ObjectReference
 from lightkube.resources.core_v1 import Node
 
 from common.api.duration import parse_duration
+from common.api.quantity import parse_bytes
 from common.client import Client, ClusterConfig
 from common.client.config import ConfigError
 from common.events import EventRecorder
@@ -32,6 +33,7 @@ from kubelet.node.machine import read_machine, read_usage
 from kubelet.node.status import NodeIdentity, Observation, allocatable_amounts
 from kubelet.node.thresholds import Pressure, parse_thresholds
 from kubelet.runtime.docker import DockerRuntime
+from kubelet.runtime.spec import LogLimits
 from kubelet.server.app import KubeletServer
 from kubelet.server.stats import StatsCollector
 from kubelet.settings import KubeletSettings, parse_labels, parse_reserved, parse_taints, split
@@ -65,7 +67,8 @@ async def kubelet(settings: KubeletSettings, cluster: ClusterConfig, identity: N
     """Until cancelled. Every part runs for ever: one that fails ends the process, and pods do not notice."""
     name, root = identity.name, settings.root
     network_state = root / "network"
-    runtime = DockerRuntime(name, settings.container_runtime_endpoint.removeprefix(_UNIX))
+    limits = LogLimits(parse_bytes(settings.container_log_max_size), settings.container_log_max_files)
+    runtime = DockerRuntime(name, settings.container_runtime_endpoint.removeprefix(_UNIX), logs=limits)
     network = PodNetwork(NetworkConfig(name, network_state, settings.cluster_cidr, settings.bridge))
     pods_config = _pods_config(settings, identity)
     try:

@@ -29,6 +29,7 @@ from kubelet.pods.backoff import Backoff
 from kubelet.pods.files import PodDirectory
 from kubelet.pods.handlers import Handlers
 from kubelet.pods.identity import identity_of, is_mirror
+from kubelet.pods.logs import LogLinks
 from kubelet.pods.observed import observe
 from kubelet.pods.orphans import end_orphan
 from kubelet.pods.tools import Tools
@@ -108,6 +109,7 @@ class PodManager:
             services=lambda namespace: self._services.store.by_index("namespace", namespace),
             services_read=self._services.wait_synced,
             bind_sub_path=SubPaths(Path(config.root_dir)).bind,
+            log_links=LogLinks(config.pod_log_dir, config.container_log_dir),
             restarts=Backoff(),
             starts=asyncio.Semaphore(config.max_parallel_pod_starts),
         )
@@ -219,6 +221,8 @@ class PodManager:
         for uid in await asyncio.to_thread(self._directories):
             if uid not in groups and uid not in self._workers:
                 self._end_orphan(uid, [])
+        known = frozenset((*groups, *self._workers))
+        await asyncio.to_thread(self._tools.log_links.sweep, known)
 
     def _directories(self) -> list[str]:
         root = Path(self._config.root_dir) / "pods"

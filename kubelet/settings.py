@@ -36,6 +36,9 @@ class KubeletSettings(ProcessSettings):
     """Taints set when the node registers: ``key=value:effect,…``."""
     root_dir: str = "/var/lib/kubelet"
     pod_log_dir: str = "/var/log/pods"
+    container_log_max_size: str = "10Mi"
+    """A container's log goes on in another file from so many bytes on."""
+    container_log_max_files: int = Field(default=5, ge=2)
     pod_manifest_path: str = ""
     """A folder of static pods' manifests, or one manifest; default: none."""
     file_check_frequency: str = "20s"
@@ -60,6 +63,13 @@ class KubeletSettings(ProcessSettings):
     cluster_cidr: str = "10.244.0.0/16"
     """All pod subnets: traffic that leaves it is masqueraded."""
     bridge: str = "cox0"
+
+    @field_validator("container_log_max_size")
+    @classmethod
+    def _size(cls, value: str) -> str:
+        if parse_bytes(value) <= 0:
+            raise ValueError("must be more than zero")
+        return value
 
     @field_validator("file_check_frequency")
     @classmethod

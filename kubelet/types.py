@@ -396,6 +396,7 @@ class KubeletConfig:
     pod_infra_container_image: str = "cox/pause:3.10"
     root_dir: str = "/var/lib/kubelet"
     pod_log_dir: str = "/var/log/pods"
+    container_log_dir: str = "/var/log/containers"
     cluster_dns: tuple[str, ...] = ()
     cluster_domain: str = "cluster.local"
     resolv_conf: str = "/etc/resolv.conf"

@@ -31,6 +31,7 @@ async def end_orphan(uid: str, observed: PodObservation, tools: Tools, directory
     for each in [*observed.all_containers(), *observed.sandboxes]:
         await tools.runtime.remove_container(each.id)
     await asyncio.to_thread(directory.remove)
+    await asyncio.to_thread(tools.log_links.remove, uid)
 
 
 def _grace(container: RuntimeContainer) -> int:

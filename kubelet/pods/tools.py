@@ -14,6 +14,7 @@ from kubelet.images import ImageManager, Recorder
 from kubelet.pods.backoff import Backoff
 from kubelet.pods.handlers import Handlers
 from kubelet.pods.identity import field_path, spec_of
+from kubelet.pods.logs import LogLinks
 from kubelet.types import KubeletConfig, Network, ObjectSource, Runtime, SubPath, Volumes
 
 
@@ -33,6 +34,7 @@ class Tools:
     services_read: Callable[[], Awaitable[object]]
     """Waits until the services have been read once."""
     bind_sub_path: Callable[[SubPath], str]
+    log_links: LogLinks
     restarts: Backoff
     starts: asyncio.Semaphore
     """How many pods may be starting at once: beyond it Docker gets slower, not faster."""

@@ -52,6 +52,8 @@ class PodWorker:
         self._writer = StatusWriter(tools.client, self.identity, pod)
         self._probes = PodProbes(tools.handlers, changed=self.wake, unhealthy=self._unhealthy)
         self._reporter = Reporter(pod, tools, self._directory)
+        self._linked: set[str] = set()
+        """Ids of containers whose logs can be found."""
         self._waiting: dict[str, Waiting] = {}
         self._wake = asyncio.Event()
         self._ending = asyncio.Event()
@@ -180,6 +182,7 @@ class PodWorker:
             self.observed = await self._observe()
             self._probe()
         await self._report()
+        await self._link_logs()
         await self._remove_superseded()
         return min((each for each in (retry, deadline) if each is not None), default=None)
 
@@ -243,11 +246,19 @@ class PodWorker:
                 retries.append(failed.retry)
         return min(retry.total_seconds() for retry in retries) + 0.05 if retries else None
 
+    async def _link_logs(self) -> None:
+        containers = self.observed.all_containers()
+        fresh = [each for each in containers if each.id not in self._linked and each.started is not None]
+        if fresh:
+            await asyncio.to_thread(self._tools.log_links.link, fresh)
+            self._linked = {each.id for each in containers if each.started is not None}
+
     async def _remove_superseded(self) -> None:
         for container in superseded(self.observed):
             await self._tools.runtime.remove_container(container.id)
             if not container.is_sandbox:
                 await asyncio.to_thread(self._directory.remove_termination_log, container.name, container.attempt)
+                await asyncio.to_thread(self._tools.log_links.unlink, container)
 
     # -- probes and status ------------------------------------------------------------------------------------------
 
@@ -348,6 +359,7 @@ class PodWorker:
         await self._tools.volumes.unmount(self.identity.uid)
         await self._terminator.remove_all(self.observed)
         await asyncio.to_thread(self._directory.remove)
+        await asyncio.to_thread(self._tools.log_links.remove, self.identity.uid)
 
     async def _interrupted_by_removal(self, step: Coroutine[Any, Any, None]) -> None:
         """Waits for a step, but no longer once the API server has no such pod."""

@@ -56,12 +56,20 @@ OOM_REFUSALS = ("oom_score_adj", "can't get final child's PID")
 
 
 class DockerRuntime:
-    def __init__(self, node_name: str, socket_path: str = "/var/run/docker.sock", *, threads: int = 16) -> None:
+    def __init__(
+        self,
+        node_name: str,
+        socket_path: str = "/var/run/docker.sock",
+        *,
+        threads: int = 16,
+        logs: spec.LogLimits = spec.DEFAULT_LIMITS,
+    ) -> None:
         """``node_name`` marks the containers as this kubelet's: those of another node on the same Docker (in tests,
         or of a node under its former name) are none of its business."""
         self._node_label = f"{LABEL_NODE}={node_name}"
         self._node_labels = {LABEL_NODE: node_name}
         self._socket_path = socket_path
+        self._log_limits = logs
         self._pool = DockerPool(socket_path, threads=threads)
         self._streams = DockerStreams(socket_path)
         self._known: dict[str, tuple[str, RuntimeContainer]] = {}
@@ -110,7 +118,9 @@ class DockerRuntime:
     async def _create_and_start(self, config: PodSandboxConfig) -> str:
         if self._negative_oom_score_refused:
             config = _without_negative_score(config)
-        container_id = await self._create(spec.sandbox_name(config), spec.sandbox_body(config, self._node_labels))
+        container_id = await self._create(
+            spec.sandbox_name(config), spec.sandbox_body(config, self._node_labels, self._log_limits)
+        )
         try:
             await self._pool.call(lambda api: api.start(container_id))
         except RuntimeUnavailable:
@@ -134,7 +144,9 @@ class DockerRuntime:
     async def create_container(self, sandbox_id: str, config: ContainerConfig) -> str:
         if self._negative_oom_score_refused:
             config = dataclasses.replace(config, resources=_non_negative(config.resources))
-        return await self._create(spec.app_name(config), spec.container_body(sandbox_id, config, self._node_labels))
+        return await self._create(
+            spec.app_name(config), spec.container_body(sandbox_id, config, self._node_labels, self._log_limits)
+        )
 
     async def _create(self, name: str, body: dict[str, Any]) -> str:
         def create(api: Any) -> str:

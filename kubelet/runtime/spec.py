@@ -6,6 +6,7 @@ https://docs.docker.com/reference/api/engine/version/v1.41/#operation/ContainerC
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from kubelet.runtime.naming import (
@@ -17,8 +18,20 @@ from kubelet.runtime.naming import (
 )
 from kubelet.types import SANDBOX_NAME, ContainerConfig, Mount, PodSandboxConfig, Resources, SecurityContext
 
-# As the kubelet's containerLogMaxSize and containerLogMaxFiles: a chatty container must not fill the disk.
-LOG_CONFIG = {"Type": "json-file", "Config": {"max-size": "10m", "max-file": "5"}}
+
+@dataclass(frozen=True, slots=True)
+class LogLimits:
+    """A chatty container must not fill the disk: Docker begins another file at ``max_size`` bytes and keeps so many."""
+
+    max_size: int = 10 << 20
+    max_files: int = 5
+
+    def config(self) -> dict[str, Any]:
+        options = {"max-size": str(self.max_size), "max-file": str(self.max_files)}
+        return {"Type": "json-file", "Config": options}
+
+
+DEFAULT_LIMITS = LogLimits()
 
 
 def sandbox_name(config: PodSandboxConfig) -> str:
@@ -29,12 +42,14 @@ def app_name(config: ContainerConfig) -> str:
     return container_name(config.name, config.pod_name, config.namespace, config.uid, config.attempt)
 
 
-def sandbox_body(config: PodSandboxConfig, node_labels: Mapping[str, str]) -> dict[str, Any]:
+def sandbox_body(
+    config: PodSandboxConfig, node_labels: Mapping[str, str], logs: LogLimits = DEFAULT_LIMITS
+) -> dict[str, Any]:
     identity = identity_labels(SANDBOX_NAME, config.pod_name, config.namespace, config.uid, config.attempt)
     host: dict[str, Any] = {
         "NetworkMode": "host" if config.host_network else "none",
         "IpcMode": "host" if config.host_ipc else "shareable",
-        "LogConfig": LOG_CONFIG,
+        "LogConfig": logs.config(),
         "Sysctls": dict(config.sysctls),
         "CgroupParent": config.cgroup_parent,
         "SecurityOpt": ["no-new-privileges"],
@@ -53,7 +68,9 @@ def sandbox_body(config: PodSandboxConfig, node_labels: Mapping[str, str]) -> di
     }
 
 
-def container_body(sandbox_id: str, config: ContainerConfig, node_labels: Mapping[str, str]) -> dict[str, Any]:
+def container_body(
+    sandbox_id: str, config: ContainerConfig, node_labels: Mapping[str, str], logs: LogLimits = DEFAULT_LIMITS
+) -> dict[str, Any]:
     identity = identity_labels(config.name, config.pod_name, config.namespace, config.uid, config.attempt)
     shared = f"container:{sandbox_id}"
     host: dict[str, Any] = {
@@ -61,7 +78,7 @@ def container_body(sandbox_id: str, config: ContainerConfig, node_labels: Mappin
         "IpcMode": shared,
         "Binds": [_bind(mount) for mount in config.mounts],
         "Devices": [{"PathOnHost": d, "PathInContainer": d, "CgroupPermissions": "mrw"} for d in config.devices],
-        "LogConfig": LOG_CONFIG,
+        "LogConfig": logs.config(),
         "CgroupParent": config.cgroup_parent,
         **_resources(config.resources),
         **_security(config.security),

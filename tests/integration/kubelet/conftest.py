@@ -24,6 +24,7 @@ from common.api.status import NotFound
 from kubelet.images import ImageManager
 from kubelet.pods.backoff import Backoff
 from kubelet.pods.handlers import Handlers
+from kubelet.pods.logs import LogLinks
 from kubelet.pods.tools import Tools
 from kubelet.pods.worker import PodWorker
 from kubelet.runtime.docker import DockerRuntime
@@ -149,6 +150,8 @@ class Node:
             node_ips=("192.0.2.1",),
             pod_infra_container_image=image,
             root_dir=str(root),
+            pod_log_dir=str(root / "log" / "pods"),
+            container_log_dir=str(root / "log" / "containers"),
             capacity={"cpu": 2000, "memory": 4 << 30},
         )
         self.handlers = Handlers(self.runtime)
@@ -171,6 +174,7 @@ class Node:
             services=lambda namespace: self.services if self.services_read.is_set() else [],
             services_read=self.services_read.wait,
             bind_sub_path=SubPaths(Path(self.config.root_dir)).bind,
+            log_links=LogLinks(self.config.pod_log_dir, self.config.container_log_dir),
             restarts=Backoff(),
             starts=asyncio.Semaphore(8),
         )
