@@ -87,6 +87,10 @@ async def serve_api(process: Process, settings: Settings) -> None:
     process.spawn(compaction.run(etcd), "compaction")
     process.spawn(after_sync(), "bootstrap")
     process.spawn(repair(), "allocation-repair")
+    if settings.pod_routes:
+        from apiserver.pod_routes import PodRoutes  # netlink is for those alone that use it
+
+        process.spawn(PodRoutes(stores.store("", "nodes")).run(stores.feed.synced), "pod-routes")
     bound = shared_socket(settings.bind_address, settings.secure_port) if settings.workers > 1 else None
     ending = asyncio.create_task(_end_watches(process, stores))
     try:

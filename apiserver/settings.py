@@ -46,6 +46,9 @@ class Settings(ProcessSettings):
     min_request_timeout: int = Field(1800, ge=0)
     """Seconds after which a watch that names no timeout may be ended, at the earliest."""
 
+    pod_routes: bool = False
+    """Whether this server makes routes to the nodes' pod subnets (see pod_routes.py)."""
+
     service_cluster_ip_range: str = "10.96.0.0/16"
     service_node_port_range: str = "30000-32767"
 

@@ -12,14 +12,13 @@ import errno
 import hashlib
 import ipaddress
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
-from kubelet.network.routes import ROUTE_PROTOCOL, RouteChanges
 from kubelet.types import NetworkError
 
 POD_INTERFACE = "eth0"
@@ -117,33 +116,6 @@ def living_pods(ipr: IPRoute) -> dict[str, str]:
             pod_uid, _, address = alias.removeprefix(_ALIAS).rpartition(":")
             pods[pod_uid] = address
     return pods
-
-
-def our_routes(ipr: IPRoute) -> dict[str, str]:
-    """Destination -> next hop of the routes with our protocol number."""
-    return {
-        f"{route.get('dst')}/{route['dst_len']}": route.get("gateway")
-        for route in ipr.get_routes(family=_AF_INET, proto=ROUTE_PROTOCOL)
-        if route.get("dst") and route.get("gateway")
-    }
-
-
-def apply_routes(ipr: IPRoute, changes: RouteChanges) -> Mapping[str, str]:
-    """Makes the changes; gives destination -> text for each route that the kernel refused."""
-    failed = {}
-    for destination, gateway in changes.remove:
-        try:
-            ipr.route("del", dst=destination, gateway=gateway, proto=ROUTE_PROTOCOL)
-        except NetlinkError as error:
-            if error.code != errno.ESRCH:
-                failed[destination] = str(error)
-    for destination, gateway in changes.add:
-        try:
-            ipr.route("add", dst=destination, gateway=gateway, proto=ROUTE_PROTOCOL)
-        except NetlinkError as error:
-            # EEXIST: a route of someone else to this subnet. It is not ours to replace.
-            failed[destination] = f"via {gateway}: {os.strerror(error.code)}"
-    return failed
 
 
 @contextmanager

@@ -22,6 +22,7 @@ from lightkube.resources.core_v1 import Node
 from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
+import common.routes
 from kubelet.network import firewall, hostports, links, routes
 from kubelet.network.ipam import AddressesExhausted, HostLocalIPAM, gateway_of
 from kubelet.types import NetworkError, PodNetworkStatus, PortMapping
@@ -167,8 +168,8 @@ class PodNetwork:
         self._ipam.release(pod_uid)
 
     def _apply_routes(self, desired: Mapping[str, str]) -> Mapping[str, str]:
-        changes = routes.changes(links.our_routes(self._ipr()), desired)
-        return links.apply_routes(self._ipr(), changes)
+        changes = common.routes.changes(common.routes.our_routes(self._ipr()), desired)
+        return common.routes.apply_routes(self._ipr(), changes)
 
 
 def _enter(netns: str | None) -> None:

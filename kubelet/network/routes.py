@@ -1,25 +1,15 @@
 """Routes to the other nodes' pod subnets: what they should be, as a pure function of the Node objects.
 
 The way of flannel's host-gw backend: nodes share one L2 network, so the next hop of a node's pod subnet is that node's
-InternalIP. Routes carry a protocol number of ours, by which a later run knows what it may remove.
+InternalIP. ``common.routes`` makes them so.
 """
 
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable
 
 from lightkube.resources.core_v1 import Node
-
-ROUTE_PROTOCOL = 203
-"""rtnetlink's rtm_protocol of routes that are ours; unassigned in /etc/iproute2/rt_protos."""
-
-
-@dataclass(frozen=True)
-class RouteChanges:
-    remove: tuple[tuple[str, str], ...]
-    add: tuple[tuple[str, str], ...]
 
 
 def internal_ip(node: Node) -> str | None:
@@ -46,11 +36,3 @@ def desired_routes(nodes: Iterable[Node], own_name: str) -> dict[str, str]:
         if node.metadata is not None and node.metadata.name != own_name and subnet and gateway:
             routes[str(subnet)] = gateway
     return routes
-
-
-def changes(actual: Mapping[str, str], desired: Mapping[str, str]) -> RouteChanges:
-    """What turns ``actual`` (the routes with our protocol) into ``desired``."""
-    return RouteChanges(
-        remove=tuple(item for item in actual.items() if desired.get(item[0]) != item[1]),
-        add=tuple(item for item in desired.items() if actual.get(item[0]) != item[1]),
-    )

@@ -16,6 +16,7 @@ from lightkube.models.core_v1 import NodeAddress, NodeSpec, NodeStatus
 from lightkube.models.meta_v1 import ObjectMeta
 from lightkube.resources.core_v1 import Node
 
+import common.routes
 from kubelet.network import firewall, hostports, routes
 from kubelet.network.ipam import AddressesExhausted, HostLocalIPAM, next_address
 from kubelet.network.links import veth_name
@@ -100,10 +101,10 @@ def test_routes_lead_to_every_other_node_that_has_subnet_and_address() -> None:
 
 
 def test_route_changes_touch_only_what_differs() -> None:
-    changes = routes.changes({"a": "1", "b": "2", "c": "3"}, {"a": "1", "b": "9", "d": "4"})
+    changes = common.routes.changes({"a": "1", "b": "2", "c": "3"}, {"a": "1", "b": "9", "d": "4"})
     assert set(changes.remove) == {("b", "2"), ("c", "3")}
     assert set(changes.add) == {("b", "9"), ("d", "4")}
-    assert routes.changes({"a": "1"}, {"a": "1"}) == routes.RouteChanges((), ())
+    assert common.routes.changes({"a": "1"}, {"a": "1"}) == common.routes.RouteChanges((), ())
 
 
 def test_pod_to_pod_is_left_alone_before_anything_is_masqueraded() -> None:
