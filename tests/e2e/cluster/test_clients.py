@@ -65,6 +65,10 @@ def test_streams_of_kubectl(pod: str, namespace: str, binary: str, tmp_path: Pat
         with running(kubectl, "port-forward", target, ":80" if target.startswith("pod") else ":8080") as forward:
             where = address(forward)
             assert [fetch(where) for _ in range(3)] == [PAGE] * 3
+    with running(kubectl, "proxy", "--port=0") as proxy:
+        base = f"{address(proxy)}/api/v1/namespaces/{namespace}"
+        assert fetch(f"{base}/pods/{pod}:80/proxy/") == PAGE
+        assert fetch(f"{base}/services/web:8080/proxy/") == PAGE
     source = tmp_path / "source"
     source.write_bytes(LARGE)
     kubectl("cp", str(source), f"{pod}:/tmp/copy")
