@@ -24,6 +24,7 @@ from common.process import Process, parse, run
 from common.serving import TLSOptions, serve
 from common.tunnel import SpdyTunnelProtocol
 from kubelet.housekeeping import AddressKeeper
+from kubelet.imagegc import ImageGC
 from kubelet.manager import PodManager
 from kubelet.network.plugin import NetworkConfig, PodNetwork
 from kubelet.network.watcher import NetworkWatcher
@@ -96,10 +97,12 @@ async def kubelet(settings: KubeletSettings, cluster: ClusterConfig, identity: N
             async def healthy() -> None:
                 await runtime.version()
 
-            def complain(text: str) -> None:
+            def warn(reason: str, text: str) -> None:
                 log.error("%s", text)
-                about = ObjectReference(kind="Node", name=name, uid=name)
-                recorder.event(about, "Warning", "InvalidStaticPod", text)
+                recorder.event(ObjectReference(kind="Node", name=name, uid=name), "Warning", reason, text)
+
+            def complain(text: str) -> None:
+                warn("InvalidStaticPod", text)
 
             if settings.pod_manifest_path:
                 folder = ManifestFolder(Path(settings.pod_manifest_path), name, complain)
@@ -115,6 +118,7 @@ async def kubelet(settings: KubeletSettings, cluster: ClusterConfig, identity: N
                 manager.run(),
                 volumes.run(manager.pod_by_uid),
                 watcher.run(),
+                ImageGC(runtime, settings.image_gc(), settings.pod_infra_container_image, warn).run(),
                 AddressKeeper(network, runtime, manager).run(),
                 serve(app, host=settings.address, port=settings.port, tls=tls, protocol=SpdyTunnelProtocol),
             ):

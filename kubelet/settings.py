@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import ipaddress
 import socket
+from datetime import timedelta
 from pathlib import Path
 
 from lightkube.models.core_v1 import Taint
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from common.api import names
 from common.api.duration import parse_duration
 from common.api.quantity import parse_bytes, parse_cpu_milli
 from common.process import ProcessSettings
+from kubelet.imagegc import GCPolicy
 from kubelet.node.machine import outward_address
 from kubelet.node.thresholds import DEFAULT_EVICTION_HARD, parse_thresholds
 
@@ -36,6 +38,12 @@ class KubeletSettings(ProcessSettings):
     """Taints set when the node registers: ``key=value:effect,…``."""
     root_dir: str = "/var/lib/kubelet"
     pod_log_dir: str = "/var/log/pods"
+    image_gc_high_threshold: int = 85
+    """Percent of the images' disk in use from which on unused images are removed; 100: never."""
+    image_gc_low_threshold: int = 80
+    """Down to which they are."""
+    minimum_image_ttl_duration: str = "2m0s"
+    """How long an image has been there at least."""
     container_log_max_size: str = "10Mi"
     """A container's log goes on in another file from so many bytes on."""
     container_log_max_files: int = Field(default=5, ge=2)
@@ -71,7 +79,12 @@ class KubeletSettings(ProcessSettings):
             raise ValueError("must be more than zero")
         return value
 
-    @field_validator("file_check_frequency")
+    @model_validator(mode="after")
+    def _image_gc(self) -> KubeletSettings:
+        self.image_gc()
+        return self
+
+    @field_validator("file_check_frequency", "minimum_image_ttl_duration")
     @classmethod
     def _duration(cls, value: str) -> str:
         if parse_duration(value) <= 0:
@@ -131,6 +144,11 @@ class KubeletSettings(ProcessSettings):
     @property
     def root(self) -> Path:
         return Path(self.root_dir)
+
+    def image_gc(self) -> GCPolicy:
+        """Raises ValueError."""
+        age = timedelta(seconds=parse_duration(self.minimum_image_ttl_duration))
+        return GCPolicy(self.image_gc_high_threshold, self.image_gc_low_threshold, age)
 
     def node_addresses(self) -> tuple[str, ...]:
         """Raises ValueError when the machine has no address to be reached at."""
