@@ -168,6 +168,7 @@ def _pods_config(settings: KubeletSettings, identity: NodeIdentity) -> KubeletCo
         pod_infra_container_image=settings.pod_infra_container_image,
         root_dir=settings.root_dir,
         pod_log_dir=settings.pod_log_dir,
+        container_log_dir=str(Path(settings.pod_log_dir).with_name("containers")),
         cluster_dns=tuple(split(settings.cluster_dns)),
         cluster_domain=settings.cluster_domain,
         resolv_conf=settings.resolv_conf,
