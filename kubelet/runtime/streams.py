@@ -107,20 +107,24 @@ async def demultiplex(chunks: AsyncIterator[bytes], *, tty: bool) -> AsyncIterat
         if tty:
             yield "stdout", chunk
             continue
-        view, at = memoryview(chunk), 0
-        while at < len(chunk):
-            if not remaining:
-                taken = view[at : at + FRAME_HEADER - len(header)]
+        at, size = 0, len(chunk)
+        while at < size:
+            if remaining:
+                part = chunk[at : at + min(remaining, MAX_FRAME)]
+                at += len(part)
+                remaining -= len(part)
+                yield stream, part
+            elif not header and at + FRAME_HEADER <= size:
+                start = at + FRAME_HEADER
+                stream, remaining = STREAMS.get(chunk[at], "stdout"), int.from_bytes(chunk[at + 4 : start], "big")
+                at = start
+            else:  # a header that is cut
+                taken = chunk[at : at + FRAME_HEADER - len(header)]
                 header += taken
                 at += len(taken)
                 if len(header) == FRAME_HEADER:
                     stream, remaining = STREAMS.get(header[0], "stdout"), int.from_bytes(header[4:8], "big")
                     header.clear()
-                continue
-            part = bytes(view[at : at + min(remaining, MAX_FRAME)])
-            at += len(part)
-            remaining -= len(part)
-            yield stream, part
 
 
 async def limited(
