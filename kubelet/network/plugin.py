@@ -23,7 +23,7 @@ from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
 import common.routes
-from kubelet.network import firewall, hostports, links, routes
+from kubelet.network import conntrack, firewall, hostports, links, routes
 from kubelet.network.ipam import AddressesExhausted, HostLocalIPAM, gateway_of
 from kubelet.types import NetworkError, PodNetworkStatus, PortMapping
 
@@ -158,6 +158,9 @@ class PodNetwork:
         if ports or pod_uid in self._ports.mappings:
             self._ports.put(pod_uid, [port for port in ports if hostports.supported(port)])
             self._open_ports()
+            udp = {port.host_port for port in ports if port.protocol == "UDP"}
+            if udp:
+                conntrack.forget_udp(udp)
         return address
 
     def _detach(self, pod_uid: str) -> None:

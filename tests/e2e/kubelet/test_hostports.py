@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
+import sys
 from pathlib import Path
 
 from kubelet.network.plugin import NetworkConfig, PodNetwork
@@ -91,3 +93,43 @@ async def test_a_pod_without_ports_writes_no_chains(lab, nodes) -> None:  # type
     _, pid = lab.pod("plain")
     await network.setup_pod(pid, "uid-plain")
     assert "HOSTPORTS" not in in_netns(one, "iptables-save")
+
+
+SENDER = """
+import socket, sys, time
+sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+sock.bind(("", 4321))
+while True:
+    try:
+        sock.sendto(b"x", (sys.argv[1], 5300))
+    except OSError:
+        pass
+    time.sleep(0.05)
+"""
+RECEIVER = """
+import pathlib, socket, sys
+sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+sock.bind(("", 53))
+sock.recv(1)
+pathlib.Path(sys.argv[1]).write_text("came")
+"""
+
+
+async def test_a_client_that_never_stops_finds_the_next_pod(lab, nodes, tmp_path) -> None:  # type: ignore[no-untyped-def]
+    """Its flow began when no pod had the port."""
+    (one, network), (two, _) = nodes.values()
+    lab.process(two, sys.executable, "-c", SENDER, NODE_IPS["one"])
+    for _ in range(300):
+        if "dport=5300" in in_netns(one, "cat", "/proc/net/nf_conntrack"):
+            break
+        await asyncio.sleep(0.02)
+    else:
+        raise AssertionError("no flow began")
+    dns, pid = lab.pod("dns")
+    lab.process(dns, sys.executable, "-c", RECEIVER, str(tmp_path / "came"))
+    await network.setup_pod(pid, "uid-dns", [PortMapping("dns_default", "UDP", 5300, 53)])
+    for _ in range(300):
+        if (tmp_path / "came").exists():
+            return
+        await asyncio.sleep(0.02)
+    raise AssertionError("nothing came")
