@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 import subprocess
 import time
+from contextlib import nullcontext
 
 from bench import api, idle, pods, yardstick
-from bench.cluster import KUBECONFIG, ROOT
+from bench.cluster import KUBECONFIG, ROOT, alone
 
 
 def up() -> None:
@@ -26,6 +27,7 @@ def main() -> None:
     load = what.add_parser("api", help=api.__doc__)
     load.add_argument("--seconds", type=int, default=5, help="for each row")
     load.add_argument("--pods", type=int, default=500, help="how many are there while the rows run")
+    load.add_argument("--with-cluster", action="store_true", help="leave the controllers and the nodes running")
     start = what.add_parser("pods", help=pods.__doc__)
     start.add_argument("--counts", type=int, nargs="+", default=[1, 10, 50])
     start.add_argument("--image", default="busybox:1.35")
@@ -35,7 +37,8 @@ def main() -> None:
     chosen = parser.parse_args()
     match chosen.what:
         case "api":
-            print(api.table(api.measure(chosen.seconds, chosen.pods), yardstick.measure(chosen.seconds)))
+            with nullcontext() if chosen.with_cluster else alone("apiserver", "etcd"):
+                print(api.table(api.measure(chosen.seconds, chosen.pods), yardstick.measure(chosen.seconds)))
         case "pods":
             for count in chosen.counts:
                 print(pods.measure(count, chosen.image, KUBECONFIG), flush=True)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,6 +30,28 @@ def container_pids() -> dict[str, list[int]]:
         service = container["Config"]["Labels"]["com.docker.compose.service"]
         found[service] = _tree(container["State"]["Pid"])
     return found
+
+
+def address(service: str) -> str:
+    """A container's own address: published ports go through a process of Docker's, which is not what is measured."""
+    found = _run("docker", "ps", "-q", "--filter", f"label=com.docker.compose.service={service}").split()
+    networks = json.loads(_run("docker", "inspect", found[0]))[0]["NetworkSettings"]["Networks"]
+    return str(next(iter(networks.values()))["IPAddress"])
+
+
+@contextmanager
+def alone(*services: str) -> Iterator[None]:
+    """The cluster without its other containers, as upstream's API server was measured; they are started again after."""
+    listed = _run("docker", "ps", "--format", '{{.ID}} {{.Label "com.docker.compose.service"}}').splitlines()
+    rows = [line.split(None, 1) for line in listed]
+    others = [row[0] for row in rows if len(row) == 2 and row[1] not in services]
+    if others:
+        _run("docker", "stop", *others)
+    try:
+        yield
+    finally:
+        if others:
+            _run("docker", "start", *others)
 
 
 def usage(pids: list[int]) -> Usage:
