@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ipaddress
 import random
+import re
 import ssl
 from dataclasses import dataclass
 from urllib.parse import quote
@@ -64,6 +65,9 @@ def _unverified_tls(scheme: str) -> ssl.SSLContext | None:
     return context
 
 
+_PORT = re.compile(r"[0-9]{1,5}")
+
+
 def check_address(address: str) -> None:
     """Who may write an address into an object must not reach what listens for this machine alone, or its neighbours'
     metadata services (upstream: proxyutil.IsProxyableIP). Raises BadRequest."""
@@ -71,6 +75,7 @@ def check_address(address: str) -> None:
         ip = ipaddress.ip_address(address)
     except ValueError:
         return  # a node's host name
+    ip = getattr(ip, "ipv4_mapped", None) or ip  # ::ffff:127.0.0.1 is 127.0.0.1 to whoever connects to it
     if ip.is_loopback or ip.is_link_local or ip.is_multicast or ip.is_unspecified or str(ip) == "255.255.255.255":
         raise BadRequest("address not allowed")
 
@@ -146,6 +151,6 @@ def _port_name(found: Object, wanted: ProxyName) -> str:
 
 
 def _number(text: str, kind: str) -> int:
-    if not text.isdigit() or not 0 < int(text) < 65536:
+    if not _PORT.fullmatch(text) or not 0 < int(text) < 65536:
         raise BadRequest(f'invalid {kind} port "{text}"')
     return int(text)

@@ -9,7 +9,7 @@ import pytest
 from apiserver.authn.tokens import DELETED_GRACE_SECONDS
 from apiserver.endpoints.request import Request
 from apiserver.resources.validation.reviews import check_self_subject_access_review
-from apiserver.subresources import HANDLERS
+from apiserver.subresources import HANDLERS, proxies
 from apiserver.subresources.binding import bind, check
 from apiserver.subresources.containers import choose_container, server_error
 from apiserver.subresources.eviction import covers, needs_no_budget, spared, take_one
@@ -245,8 +245,27 @@ def test_the_table_names_verbs_for_discovery() -> None:
     assert HANDLERS["", "pods", "log"].verb("POST") is None
 
 
-@pytest.mark.parametrize("address", ["127.0.0.1", "::1", "169.254.169.254", "0.0.0.0", "224.0.0.1", "255.255.255.255"])
+@pytest.mark.parametrize(
+    "address",
+    [
+        "127.0.0.1",
+        "::1",
+        "169.254.169.254",
+        "0.0.0.0",
+        "224.0.0.1",
+        "255.255.255.255",
+        "::ffff:127.0.0.1",
+        "::ffff:169.254.169.254",
+    ],
+)
 def test_addresses_that_are_not_proxied_to(address: str) -> None:
     with pytest.raises(BadRequest, match="address not allowed"):
         check_address(address)
     check_address("10.244.1.5")
+
+
+@pytest.mark.parametrize("text", ["", "0", "65536", "-1", "\u00b2", "9" * 5000, "http", " 80"])
+def test_ports_that_are_none(text: str) -> None:
+    with pytest.raises(BadRequest, match="invalid pod port"):
+        proxies._number(text, "pod")
+    assert proxies._number("65535", "pod") == 65535
