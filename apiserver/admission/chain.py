@@ -87,7 +87,7 @@ def build_chain(
             NamespaceLifecycle(registry),
             LimitRanger(registry),
             ServiceAccount(registry),
-            NodeRestriction(),
+            NodeRestriction(registry),
             TaintNodesByCondition(),
             Priority(registry),
             DefaultTolerationSeconds(),

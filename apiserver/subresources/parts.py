@@ -16,6 +16,7 @@ from apiserver.endpoints.apply import APPLY_PATCH, read_config
 from apiserver.endpoints.options import write_options
 from apiserver.endpoints.patch import patch_type
 from apiserver.endpoints.request import Answer, Request, Send, json_answer
+from apiserver.endpoints.update import check_revision
 from apiserver.managedfields.apply import Apply, apply
 from apiserver.managedfields.tracking import Write, track_update
 from apiserver.resources.core_validation import check_namespace_finalizers
@@ -24,7 +25,7 @@ from apiserver.resources.validation.certificates import check_signing_request_ap
 from apiserver.subresources.context import Context, Handler
 from apiserver.subresources.http import is_dry_run, read_object
 from apiserver.types import Connection, Object
-from common.api.status import FieldError, conflict, forbidden, invalid
+from common.api.status import BadRequest, FieldError, forbidden, invalid
 from common.api.time import now, to_rfc3339
 
 CSR_GROUP = "certificates.k8s.io"
@@ -54,7 +55,7 @@ class Part:
                 self.authorize(context, connection, current)
                 new = produce(current)
                 before = orjson.loads(orjson.dumps(current))
-                result = self._changed(connection, current, new)
+                result = self._changed(connection, current, new, patch=request.method == "PATCH")
                 if write is None:  # an apply has said who owns what
                     result["metadata"].pop("managedFields", None)
                     if entries := new["metadata"].get("managedFields"):
@@ -97,11 +98,13 @@ class Part:
 
         return patched, None if is_apply else write
 
-    def _changed(self, connection: Connection, current: Object, new: Object) -> Object:
-        resource, metadata = connection.resource, current["metadata"]
-        sent = new.get("metadata") or {}
-        if sent.get("resourceVersion") not in (None, "", metadata["resourceVersion"]):
-            raise conflict(resource.plural, connection.name, resource.group)
+    def _changed(self, connection: Connection, current: Object, new: Object, *, patch: bool) -> Object:
+        resource = connection.resource
+        named = (new.get("metadata") or {}).get("name")
+        if named and named != connection.name:
+            text = f"the name of the object ({named}) does not match the name on the URL ({connection.name})"
+            raise BadRequest(text)
+        check_revision({"metadata": {}, **new}, current, resource, patch=patch)
         errors = self.check(current, new)
         if errors:
             raise invalid(resource.kind, connection.name, resource.group, errors)

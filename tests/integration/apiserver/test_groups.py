@@ -147,6 +147,13 @@ def test_the_life_of_a_certificate_request(http: httpx.Client, request_name: str
     assert denied.json()["details"]["causes"][0]["message"].endswith("mutually exclusive")
     dropped = put("approval", conditions=[])
     assert 'updates may not remove a condition of type "Approved"' in dropped.json()["message"]
+    other = http.put(f"{path}/approval", json={**obj, "metadata": {"name": request_name, "uid": "u"}})
+    assert (other.status_code, other.json()["reason"]) == (409, "Conflict")
+    assert "Precondition failed: UID in precondition: u, UID in object meta: " in other.json()["message"]
+    misnamed = http.put(f"{path}/approval", json={**obj, "metadata": {"name": "other"}})
+    assert (misnamed.status_code, misnamed.json()["reason"]) == (400, "BadRequest")
+    merge = {"Content-Type": "application/merge-patch+json"}
+    assert http.patch(f"{path}/approval", json={"metadata": {"name": "other"}}, headers=merge).status_code == 400
     nonsense = put("status", certificate=base64.b64encode(b"x").decode())
     assert nonsense.json()["details"]["causes"][0]["message"] == (
         'Invalid value: "<certificate data>": must contain at least one CERTIFICATE PEM block'
