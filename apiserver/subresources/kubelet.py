@@ -46,7 +46,7 @@ class KubeletClient:
 
     async def target(self, node_name: str) -> Target:
         """Raises NotFound for a node that is not there."""
-        node = self._nodes.cached("", node_name) or await self._nodes.get("", node_name)
+        node = await self._nodes.get("", node_name)  # the cache may not know yet where it listens
         host, port = kubelet_address(node)
         return Target(host, port, self._tls())
 
