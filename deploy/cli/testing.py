@@ -26,7 +26,7 @@ ETCD = VENV / "bin" / "etcd"
 """The tests' own: a distribution's may be older than what the API server accepts, and would start as a service."""
 _PACKAGES = {
     "integration": ("iptables", "iproute2", "busybox-static", "procps"),
-    "e2e": ("curl",),
+    "e2e": ("iptables", "iproute2", "busybox-static", "procps", "curl"),
 }
 _LINTERS = (("ruff", "check", "."), ("ruff", "format", "--check", "."), ("mypy",), ("lint-imports",))
 
@@ -105,11 +105,12 @@ def _python() -> str:
 
 
 def ensure_packages(layers: Sequence[str]) -> None:
-    wanted = machine.missing(*(package for layer in layers for package in _PACKAGES.get(layer, ())))
+    packages = dict.fromkeys(package for layer in layers for package in _PACKAGES.get(layer, ()))
+    wanted = machine.missing(*packages)
     if wanted:
         with step("Installing what the tests need") as current:
             machine.install(*wanted, current=current)
-    if "integration" in layers and not ETCD.exists():
+    if {"integration", "e2e"} & set(layers) and not ETCD.exists():
         with step("Fetching the etcd that the cluster's image has"):
             machine.borrow("etcd-server", "usr/bin/etcd", ETCD.parent)
 
