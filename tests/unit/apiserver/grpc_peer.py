@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -76,14 +76,32 @@ class Peer:
         self.answer: Callable[[Peer, int, bytes], None] = Peer.reply
         self.cut = 0
         """Bytes a piece; 0 for whole."""
+        self._rest = b""
+        """What came of the frame that is not whole yet."""
+        self._began = False
 
     def receive(self, data: bytes) -> None:
         try:
-            for event in self.h2.receive_data(data):
-                self._event(event)
+            for piece in self._pieces(data):
+                for event in self.h2.receive_data(piece):
+                    self._event(event)
         except H2Error as error:
             self.errors.append(error)
         self._send_more()
+
+    def _pieces(self, data: bytes) -> Iterator[bytes]:
+        """The preface, then a frame at a time: h2 takes a new MAX_FRAME_SIZE for agreed only when all the bytes that
+        brought the acknowledgement are read, and would take a larger frame right behind it for a fault."""
+        self._rest += data
+        if not self._began and len(self._rest) >= len(frames.PREFACE):
+            self._began = True
+            yield self._cut_off(len(frames.PREFACE))
+        while self._began and len(self._rest) >= (size := frames.HEAD_SIZE + int.from_bytes(self._rest[:3], "big")):
+            yield self._cut_off(size)
+
+    def _cut_off(self, size: int) -> bytes:
+        piece, self._rest = self._rest[:size], self._rest[size:]
+        return piece
 
     def _event(self, event: Any) -> None:
         if isinstance(event, RequestReceived):

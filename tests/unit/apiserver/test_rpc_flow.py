@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import settings as runs
 from hypothesis import strategies as st
 
@@ -33,6 +33,7 @@ CHANGES = st.one_of(
 
 @runs(max_examples=60)
 @given(st.lists(CHANGES, max_size=25))
+@example([("turn", 0), ("max_frame_size", 16385), ("call", 16380)])
 def test_the_client_never_sends_more_than_the_windows_allow(changes: list[tuple[str, int]]) -> None:
     async def main() -> None:
         async with wired() as wire:
