@@ -113,9 +113,9 @@ def test_docker_is_told_the_same() -> None:
 
 def test_sandboxes_on_their_own_and_on_the_hosts_network() -> None:
     own = sandbox_body(sandbox_config(pod(), CONFIG, 0), {})
-    assert (own["HostConfig"]["NetworkMode"], own["Hostname"]) == ("none", "web")
+    assert (own["HostConfig"]["NetworkMode"], own["NetworkDisabled"], own["Hostname"]) == ("none", True, "web")
     host = sandbox_body(sandbox_config(pod(hostNetwork=True), CONFIG, 0), {})
-    assert (host["HostConfig"]["NetworkMode"], host["Hostname"]) == ("host", "")
+    assert (host["HostConfig"]["NetworkMode"], host["NetworkDisabled"], host["Hostname"]) == ("host", False, "")
 
 
 def test_what_docker_says_of_a_container() -> None:
