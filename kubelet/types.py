@@ -297,6 +297,10 @@ class Runtime(Protocol):
     async def container_pid(self, container_id: str) -> int:
         """0 when it does not run."""
 
+    async def writable_layer(self, container_id: str) -> str:
+        """The host's directory with what the container has written over its image; "" when the runtime does not tell.
+        It stays the same as long as the container is there."""
+
     async def image_status(self, ref: str) -> ImageStatus | None: ...
     async def pull_image(self, ref: str, auth: RegistryAuth | None) -> str:
         """Gives the image's id."""
@@ -370,6 +374,17 @@ class SubPath:
     sub_path: str
 
 
+@dataclass(frozen=True, slots=True)
+class DiskUsage:
+    """What files take of a disk (or of memory, when they are on tmpfs)."""
+
+    bytes: int = 0
+    inodes: int = 0
+
+    def __add__(self, other: DiskUsage) -> DiskUsage:
+        return DiskUsage(self.bytes + other.bytes, self.inodes + other.inodes)
+
+
 class Volumes(Protocol):
     """A pod's volumes on the host, under <root>/pods/<uid>/volumes. Idempotent."""
 
@@ -378,6 +393,10 @@ class Volumes(Protocol):
 
     async def unmount(self, pod_uid: str) -> None:
         """Unmounts and removes the pod's volumes; emptyDir's content is gone."""
+
+    async def usage(self, pod: Pod) -> Mapping[str, DiskUsage]:
+        """By name, of the pod's volumes whose files are the kubelet's (emptyDir in both media, configMap, secret,
+        downwardAPI, projected). A walk of the files: see volumes/usage.py, which measures any other directory too."""
 
 
 class ObjectSource(Protocol):

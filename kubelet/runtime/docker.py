@@ -261,6 +261,10 @@ class DockerRuntime:
             self._known[container_id] = ("running", inspect.container(raw))
         return int(raw["State"].get("Pid") or 0)
 
+    async def writable_layer(self, container_id: str) -> str:
+        raw = await self._pool.call(lambda api: api.inspect_container(container_id))
+        return str(((raw.get("GraphDriver") or {}).get("Data") or {}).get("UpperDir") or "")
+
     async def _oom_score(self, container_id: str) -> int:
         raw = await self._pool.call(lambda api: api.inspect_container(container_id))
         return int(raw["HostConfig"].get("OomScoreAdj") or 0)

@@ -19,12 +19,13 @@ from lightkube.resources.core_v1 import Pod
 
 from common.api.meta import meta_of
 from common.api.status import InternalError, ServiceUnavailable, StatusError, Timeout, TooManyRequests
-from kubelet.types import ObjectSource, VolumeError
+from kubelet.types import DiskUsage, ObjectSource, VolumeError
 from kubelet.volumes import config_map, downward_api, empty_dir, host_path, ownership, projected, secret, subpath
 from kubelet.volumes.atomic_writer import DATA_LINK, write_payload
 from kubelet.volumes.mounts import mount_tmpfs, remove_tree
 from kubelet.volumes.payload import DEFAULT_MODE, Payload, fs_group
 from kubelet.volumes.token import TokenManager
+from kubelet.volumes.usage import tree_usage
 
 log = logging.getLogger("kubelet.volumes")
 
@@ -84,6 +85,16 @@ class VolumeManager:
                 await self._remove(pod_uid)
                 self._pods.pop(pod_uid, None)
         self._tokens.forget(pod_uid)
+
+    async def usage(self, pod: Pod) -> Mapping[str, DiskUsage]:
+        """What the pod's own volumes take, by name. Those that were not set up yet are 0."""
+        uid, spec = meta_of(pod).uid or "", pod.spec
+        paths = {
+            volume.name: self._pods_dir / uid / "volumes" / _PLUGINS[type_of(volume)] / volume.name
+            for volume in (spec.volumes if spec else None) or []
+            if type_of(volume) in _PLUGINS
+        }
+        return await asyncio.to_thread(lambda: {name: tree_usage(path) for name, path in paths.items()})
 
     async def run(self, current: Callable[[str], Pod | None] = lambda _: None) -> None:
         """Refreshes running pods' files until cancelled. ``current`` gives a pod's newest version by uid."""
