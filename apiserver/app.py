@@ -292,8 +292,9 @@ class ApiServer:
 
     def _authorize(self, request: Request, path: ResourcePath, verb: str) -> None:
         name = path.name
-        if not name and verb in ("list", "watch", "deletecollection") and request.query:
-            name = _selected_name(request.param("fieldSelector"))
+        selector = request.param("fieldSelector") if verb in ("list", "watch", "deletecollection") else ""
+        if selector and not name:
+            name = _selected_name(selector)
         attributes = Attributes(
             request.user,
             verb,
@@ -304,6 +305,8 @@ class ApiServer:
             path.namespace,
             name,
             request.path,
+            True,
+            selector,
         )
         allowed, reason = self._authorizer.authorize(attributes)
         if not allowed:

@@ -39,6 +39,8 @@ class Attributes(NamedTuple):
     name: str = ""
     path: str = ""
     is_resource: bool = True
+    field_selector: str = ""
+    """Of a list, a watch or a deletecollection (KEP-4601)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from pathlib import Path
 from lightkube.models.core_v1 import Taint
 from pydantic import Field, field_validator, model_validator
 
-from common.api import names
+from common.api import names, node_labels
 from common.api.duration import parse_duration
 from common.api.quantity import parse_bytes, parse_cpu_milli
 from common.process import ProcessSettings
@@ -94,7 +94,13 @@ class KubeletSettings(ProcessSettings):
     @field_validator("node_labels")
     @classmethod
     def _labels(cls, value: str) -> str:
-        parse_labels(value)
+        if unknown := node_labels.forbidden(parse_labels(value)):
+            open_, domains = (", ".join(sorted(n)) for n in (node_labels.OPEN, node_labels.OPEN_DOMAINS))
+            raise ValueError(
+                f"unknown 'kubernetes.io' or 'k8s.io' labels specified with --node-labels: {unknown}; those in the "
+                f"'kubernetes.io' namespace must begin with an allowed prefix ({domains}) or be in the specifically "
+                f"allowed set ({open_})"
+            )
         return value
 
     @field_validator("register_with_taints")

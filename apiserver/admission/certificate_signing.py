@@ -19,6 +19,21 @@ def may_use_signer(authorizer: Authorizer, user: User, verb: str, signer: str) -
     return any(authorizer.authorize(attributes)[0] for attributes in asked)
 
 
+class CertificateApproval(Refuses):
+    name = "CertificateApproval"
+
+    def __init__(self, authorizer: Authorizer) -> None:
+        self._authorizer = authorizer
+
+    def handles(self, request: AdmissionRequest) -> bool:
+        return concerns(request, GROUP, "certificatesigningrequests", ("UPDATE",), "approval")
+
+    async def validate(self, request: AdmissionRequest) -> None:
+        signer = ((request.old_object or {}).get("spec") or {}).get("signerName", "")
+        if not may_use_signer(self._authorizer, request.user, "approve", signer):
+            raise refuse(request, f'user not permitted to approve requests with signerName "{signer}"')
+
+
 class CertificateSigning(Refuses):
     name = "CertificateSigning"
 

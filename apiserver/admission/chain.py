@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from apiserver.admission.certificate_requester import CertificateRequester
-from apiserver.admission.certificate_signing import CertificateSigning
+from apiserver.admission.certificate_signing import CertificateApproval, CertificateSigning
 from apiserver.admission.certificate_subject_restriction import CertificateSubjectRestriction
 from apiserver.admission.claim_resize import PersistentVolumeClaimResize
 from apiserver.admission.default_storage_class import DefaultStorageClass
@@ -95,6 +95,7 @@ def build_chain(
             StorageObjectInUseProtection(),
             PersistentVolumeClaimResize(registry),
             RuntimeClass(registry),
+            CertificateApproval(authorizer),
             CertificateSigning(authorizer),
             CertificateSubjectRestriction(),
             CertificateRequester(),

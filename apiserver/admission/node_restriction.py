@@ -1,34 +1,19 @@
 """NodeRestriction: a node writes its own Node, CSINode and lease, the pods bound to it, and no other's.
 
+Beside what the node authorizer lets it write, this looks at what is written: the authorizer sees no objects.
 https://kubernetes.io/docs/reference/access-authn-authz/admission-controllers/#noderestriction
 """
 
 from __future__ import annotations
 
-from apiserver.admission.plugin import new_object, refuse
-from apiserver.authz.node import MIRROR_ANNOTATION, NODES_GROUP, is_mirror, node_of, references
-from apiserver.types import AdmissionRequest, Object, Registry
+from typing import Any
 
-RESTRICTED_LABELS = "node-restriction.kubernetes.io"
-"""Labels that isolate workloads: a node that could set its own would choose its pods."""
-KUBERNETES_LABELS = ("kubernetes.io", "k8s.io")
-KUBELET_LABEL_DOMAINS = ("kubelet.kubernetes.io", "node.kubernetes.io")
-KUBELET_LABELS = frozenset(
-    {
-        "kubernetes.io/hostname",
-        "kubernetes.io/os",
-        "kubernetes.io/arch",
-        "beta.kubernetes.io/os",
-        "beta.kubernetes.io/arch",
-        "beta.kubernetes.io/instance-type",
-        "node.kubernetes.io/instance-type",
-        "topology.kubernetes.io/zone",
-        "topology.kubernetes.io/region",
-        "failure-domain.beta.kubernetes.io/zone",
-        "failure-domain.beta.kubernetes.io/region",
-    }
-)
-"""What a kubelet may say of its node, of the labels of Kubernetes' own (KEP-279)."""
+from apiserver.admission.plugin import Refuses, new_object, refuse
+from apiserver.authz.node import NODES_GROUP, node_of
+from apiserver.authz.references import MIRROR_ANNOTATION, is_mirror, references
+from apiserver.types import AdmissionRequest, Object, Registry
+from common.api import node_labels
+
 REFERENCES = {
     "serviceaccounts": "a service account",
     "secrets": "secrets",
@@ -36,43 +21,61 @@ REFERENCES = {
     "persistentvolumeclaims": "persistentvolumeclaims",
 }
 """What a node's own pods may not refer to, since a node reads what its pods refer to; and what upstream calls it."""
+OF_A_RESIZE = frozenset({"capacity", "conditions", "allocatedResources", "allocatedResourceStatuses"})
+"""Fields of a claim's status that a node reports when it has grown the claim's file system."""
+SERVERS_OWN = frozenset({"managedFields", "resourceVersion"})
 
 
-class NodeRestriction:
+class NodeRestriction(Refuses):
     name = "NodeRestriction"
 
     def __init__(self, registry: Registry) -> None:
         self._nodes = registry.store("", "nodes")
+        self._pods = registry.store("", "pods")
 
     def handles(self, request: AdmissionRequest) -> bool:
         groups = ("", "coordination.k8s.io", "storage.k8s.io")
         return NODES_GROUP in request.user.groups and request.resource.group in groups
 
-    async def admit(self, request: AdmissionRequest) -> None:
-        return None
-
     async def validate(self, request: AdmissionRequest) -> None:
         node = node_of(request.user)
-        if node is None:
+        if not node:
             raise refuse(request, f'could not determine node from user "{request.user.name}"')
-        match request.resource.plural:
-            case "pods":
+        match request.resource.plural, request.subresource:
+            case "pods", "":
                 await self._check_pod(request, node)
-            case "nodes":
-                self._check_node(request, node)
-            case "leases":
-                self._check_lease(request, node)
-            case "csinodes":
-                self._check_csi_node(request, node)
+            case "pods", "status":
+                _check_pod_status(request, node)
+            case "pods", "eviction":
+                await self._check_eviction(request, node)
+            case "pods", subresource:
+                text = f"unexpected pod subresource \"{subresource}\", only 'status' and 'eviction' are allowed"
+                raise refuse(request, text)
+            case "nodes", _:
+                _check_node(request, node)
+            case "persistentvolumeclaims", "status":
+                _check_claim_status(request, node)
+            case "persistentvolumeclaims", _:
+                raise refuse(request, "may only update PVC status")
+            case "serviceaccounts", "token":
+                await self._check_token(request, node)
+            case "leases", _:
+                _check_lease(request, node)
+            case "csinodes", _:
+                if _name(request) != node:
+                    raise refuse(request, "can only access CSINode with the same name as the requesting node")
+
+    # ---- pods ----
 
     async def _check_pod(self, request: AdmissionRequest, node: str) -> None:
         if request.operation == "CREATE":
             await self._check_new_pod(request, node)
-        elif _bound_to(request.old_object) != node:
-            what = "update pod status for" if request.subresource == "status" else request.operation.lower()
-            raise refuse(request, f'node "{node}" can only {what} pods with spec.nodeName set to itself')
-        elif request.operation == "UPDATE" and request.subresource != "status":
-            raise refuse(request, f'unexpected pod subresource "{request.subresource}", only status may be updated')
+        elif request.operation == "DELETE":
+            if _bound_to(request.old_object) != node:
+                raise refuse(request, f'node "{node}" can only delete pods with spec.nodeName set to itself')
+        else:
+            text = f'unexpected operation "{request.operation}", node "{node}" can only create and delete mirror pods'
+            raise refuse(request, text)
 
     async def _check_new_pod(self, request: AdmissionRequest, node: str) -> None:
         pod = new_object(request)
@@ -105,33 +108,65 @@ class NodeRestriction:
         if given != current:
             raise refuse(request, f"node {node} UID mismatch: expected {given} got {current}")
 
-    @staticmethod
-    def _check_node(request: AdmissionRequest, node: str) -> None:
-        new, old = request.object or {}, request.old_object
-        name = (new.get("metadata") or {}).get("name") or request.name
-        if name != node:
-            raise refuse(request, f'node "{node}" is not allowed to modify node "{name}"')
-        if request.operation == "UPDATE" and _taints(old) != _taints(new):
-            raise refuse(request, f'node "{node}" is not allowed to modify taints')
-        if changed := _forbidden_labels(new, old):
-            what = "is not allowed to modify labels"
-            if request.operation == "CREATE":
-                what = f'node "{node}" is not allowed to set the following labels'
-            raise refuse(request, f"{what}: {', '.join(changed)}")
+    async def _check_eviction(self, request: AdmissionRequest, node: str) -> None:
+        pod = await self._pods.get(request.namespace, request.name)
+        if _bound_to(pod) != node:
+            raise refuse(request, f"node {node} can only evict pods with spec.nodeName set to itself")
 
-    @staticmethod
-    def _check_lease(request: AdmissionRequest, node: str) -> None:
-        name = ((request.object or {}).get("metadata") or {}).get("name") or request.name
-        if request.namespace != "kube-node-lease":
-            raise refuse(request, 'can only access leases in the "kube-node-lease" system namespace')
-        if name != node:
-            raise refuse(request, f'can only access node lease with the same name as the requesting node "{node}"')
+    async def _check_token(self, request: AdmissionRequest, node: str) -> None:
+        """Of the accounts of its pods a node gets tokens that are bound to such a pod, and die with it."""
+        ref = (new_object(request).get("spec") or {}).get("boundObjectRef") or {}
+        if (ref.get("apiVersion"), ref.get("kind")) != ("v1", "Pod") or not ref.get("name"):
+            raise refuse(request, "node requested token not bound to a pod")
+        if not ref.get("uid"):
+            raise refuse(request, "node requested token with a pod binding without a uid")
+        pod = await self._pods.get(request.namespace, ref["name"])
+        if ref["uid"] != pod["metadata"].get("uid"):
+            text = f"the UID in the bound object reference ({ref['uid']}) does not match the UID in record. "
+            raise refuse(request, text + "The object might have been deleted and then recreated")
+        if _bound_to(pod) != node:
+            raise refuse(request, "node requested token bound to a pod scheduled on a different node")
 
-    @staticmethod
-    def _check_csi_node(request: AdmissionRequest, node: str) -> None:
-        name = ((request.object or {}).get("metadata") or {}).get("name") or request.name
-        if name != node:
-            raise refuse(request, "can only access CSINode with the same name as the requesting node")
+
+def _check_pod_status(request: AdmissionRequest, node: str) -> None:
+    new, old = new_object(request), request.old_object or {}
+    if _bound_to(old) != node:
+        raise refuse(request, f'node "{node}" can only update pod status for pods with spec.nodeName set to itself')
+    if _labels(new) != _labels(old):  # by its labels a pod becomes part of a Service, or of a ReplicaSet
+        raise refuse(request, f'node "{node}" cannot update labels through pod status')
+    claims, before = ((pod.get("status") or {}).get("resourceClaimStatuses") or [] for pod in (new, old))
+    if claims != before:
+        raise refuse(request, f'node "{node}" cannot update resource claim statues')
+
+
+def _check_node(request: AdmissionRequest, node: str) -> None:
+    new, old = request.object or {}, request.old_object
+    if _name(request) != node:
+        raise refuse(request, f'node "{node}" is not allowed to modify node "{_name(request)}"')
+    if request.operation == "UPDATE" and _taints(old) != _taints(new):
+        raise refuse(request, f'node "{node}" is not allowed to modify taints')
+    if changed := _forbidden_labels(new, old):
+        what = "is not allowed to modify labels"
+        if request.operation == "CREATE":
+            what = f'node "{node}" is not allowed to set the following labels'
+        raise refuse(request, f"{what}: {', '.join(changed)}")
+
+
+def _check_claim_status(request: AdmissionRequest, node: str) -> None:
+    if _without_resize(new_object(request)) != _without_resize(request.old_object or {}):
+        what = "is not allowed to update fields other than status.capacity and status.conditions"
+        raise refuse(request, f'node "{node}" {what}')
+
+
+def _check_lease(request: AdmissionRequest, node: str) -> None:
+    if request.namespace != "kube-node-lease":
+        raise refuse(request, 'can only access leases in the "kube-node-lease" system namespace')
+    if _name(request) != node:
+        raise refuse(request, "can only access node lease with the same name as the requesting node")
+
+
+def _name(request: AdmissionRequest) -> str:
+    return str(((request.object or {}).get("metadata") or {}).get("name") or request.name)
 
 
 def _bound_to(pod: Object | None) -> str:
@@ -142,25 +177,21 @@ def _taints(node: Object | None) -> list[Object]:
     return ((node or {}).get("spec") or {}).get("taints") or []
 
 
+def _labels(obj: Object | None) -> dict[str, str]:
+    return ((obj or {}).get("metadata") or {}).get("labels") or {}
+
+
 def _forbidden_labels(new: Object, old: Object | None) -> list[str]:
     """The labels that a node changes and may not."""
-    before = ((old or {}).get("metadata") or {}).get("labels") or {}
-    after = (new.get("metadata") or {}).get("labels") or {} if new else before
+    before = _labels(old)
+    after = _labels(new) if new else before
     if before == after:  # as in every status update
         return []
-    changed = (key for key in {*before, *after} if before.get(key) != after.get(key))
-    return sorted(key for key in changed if not may_label(key))
+    return node_labels.forbidden(key for key in {*before, *after} if before.get(key) != after.get(key))
 
 
-def may_label(key: str) -> bool:
-    """Whether a node may give itself this label, take it away or change it."""
-    domain, slash, _ = key.partition("/")
-    if not slash or not _within(domain, KUBERNETES_LABELS):
-        return True
-    if _within(domain, (RESTRICTED_LABELS,)):
-        return False
-    return key in KUBELET_LABELS or _within(domain, KUBELET_LABEL_DOMAINS)
-
-
-def _within(domain: str, parents: tuple[str, ...]) -> bool:
-    return any(domain == parent or domain.endswith(f".{parent}") for parent in parents)
+def _without_resize(claim: Object) -> dict[str, Any]:
+    """A claim but for what a node may write of it."""
+    status = {k: v for k, v in (claim.get("status") or {}).items() if k not in OF_A_RESIZE}
+    metadata = {k: v for k, v in claim["metadata"].items() if k not in SERVERS_OWN}
+    return {**claim, "metadata": metadata, "status": status}

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from apiserver.admission.plugin import concerns, new_object, refuse
-from apiserver.authz.node import is_mirror
+from apiserver.authz.references import is_mirror
 from apiserver.types import AdmissionRequest, Object, Registry
 from common.api.status import NotFound
 

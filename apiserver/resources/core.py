@@ -139,6 +139,7 @@ RESOURCES = (
             checks=validation.check_namespace,
             update=validation.check_namespace_update,
             status_update=validation.check_namespace_status,
+            parts={"finalize": validation.check_namespace_finalizers},
         ),
         columns.NAMESPACE,
         ("ns",),

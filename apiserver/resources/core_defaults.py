@@ -102,10 +102,12 @@ def prepare_namespace(obj: Object) -> None:
 
 
 def keep_namespace(obj: Object, old: Object, subresource: str) -> None:
-    """Finalizers of the spec change through /finalize alone."""
+    """Finalizers of the spec change through /finalize alone, and that leaves the status."""
+    if subresource == "finalize":
+        obj["status"] = old.get("status") or {}
+        return
     finalizers = (old.get("spec") or {}).get("finalizers")
-    if subresource in ("", "status"):
-        obj["spec"] = {"finalizers": finalizers} if finalizers else {}
+    obj["spec"] = {"finalizers": finalizers} if finalizers else {}
 
 
 def default_endpoints(obj: Object) -> None:

@@ -11,11 +11,17 @@ from common.api.time import now, to_rfc3339
 
 
 def keep_request(obj: Object, old: Object, subresource: str) -> None:
-    """The spec of a request never changes. A write to /status leaves Approved and Denied as they were."""
+    """The spec of a request never changes. A write to /status leaves Approved and Denied as they were, one to
+    /approval everything but the conditions."""
     if "spec" in old:
         obj["spec"] = old["spec"]
+    if subresource == "approval":
+        kept = {k: v for k, v in (old.get("status") or {}).items() if k != "conditions"}
+        conditions = conditions_of(obj)
+        obj["status"] = {**kept, "conditions": conditions} if conditions else kept
     if subresource == "status":
         keep_conditions(obj, old, APPROVAL)
+    if subresource:
         stamp_conditions(obj, old, to_rfc3339(now()))
 
 

@@ -98,6 +98,7 @@ RESOURCES = (
             checks=certificates.check_signing_request,
             update=certificates.check_signing_request_update,
             status_update=certificates.check_signing_request_status,
+            parts={"approval": certificates.check_signing_request_approval},
         ),
         columns.SIGNING_REQUEST,
         ("csr",),

@@ -54,6 +54,8 @@ class KindStrategy:
     """All checks of an update, for kinds where those of the new object alone are not the first part of them."""
     status_update: Callable[[Object, Object], list[FieldError]] | None = None
     """All checks of a write to /status."""
+    parts: Mapping[str, Callable[[Object, Object], list[FieldError]]] = field(default_factory=dict)
+    """All checks of a write to another subresource; what it leaves as it was, ``on_update`` says."""
     warn: Callable[[Object], list[str]] = _no_warnings
     warn_update: Callable[[Object], list[str]] | None = None
     """What the author of an update is told, where that is less."""
@@ -76,7 +78,7 @@ class KindStrategy:
     def prepare_for_update(self, obj: Object, old: Object, subresource: str) -> None:
         if subresource == "status":
             _keep_all_but_status(obj, old)
-        elif self.status:
+        elif self.status and subresource not in self.parts:
             _keep(obj, old, "status")
         self.on_update(obj, old, subresource)
 
@@ -88,6 +90,8 @@ class KindStrategy:
             if self.status_update is not None:
                 return self.status_update(obj, old)
             errors = self.status_checks(obj)
+        elif subresource in self.parts:
+            return self.parts[subresource](obj, old)
         elif self.update is not None:
             return self.update(obj, old)
         else:

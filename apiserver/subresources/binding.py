@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from apiserver.endpoints.request import Answer, Request, Send, json_answer
 from apiserver.subresources.context import Context
-from apiserver.subresources.http import SUCCESS, check_name, is_dry_run, read_object
+from apiserver.subresources.http import SUCCESS, admit, check_name, is_dry_run, read_object
 from apiserver.types import Connection, Object
 from common.api.status import BadRequest, conflict, invalid, not_supported, required
 from common.api.time import now, to_rfc3339
@@ -67,6 +67,7 @@ async def handle(context: Context, connection: Connection, request: Request, sen
         raise BadRequest("name is required")
     check_name(binding, "Binding", name)
     check(binding)
+    await admit(context, connection, request, binding)
     given = binding.get("metadata") or {}
 
     def change(pod: Object) -> Object | None:

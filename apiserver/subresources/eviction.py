@@ -7,13 +7,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from apiserver.authz.node import node_of
 from apiserver.endpoints.delete import delete_object
 from apiserver.endpoints.options import DeleteOptions, parse_delete_options
 from apiserver.endpoints.request import Answer, Request, Send, Target, json_answer
 from apiserver.subresources.binding import set_condition
 from apiserver.subresources.context import Context
-from apiserver.subresources.http import SUCCESS, check_name, read_object
+from apiserver.subresources.http import SUCCESS, admit, check_name, read_object
 from apiserver.types import Connection, Object
 from common.api.selectors import label_selector_from
 from common.api.status import Conflict, Forbidden, InternalError, StatusError, TooManyRequests, forbidden
@@ -98,6 +97,7 @@ async def handle(context: Context, connection: Connection, request: Request, sen
     if request.query.get("dryRun"):
         raw["dryRun"] = request.query["dryRun"]
     options = parse_delete_options(raw)
+    await admit(context, connection, request, eviction)
     for attempt in range(ATTEMPTS):
         try:
             await _evict(context, connection, request, options)
@@ -111,10 +111,6 @@ async def handle(context: Context, connection: Connection, request: Request, sen
 async def _evict(context: Context, connection: Connection, request: Request, options: DeleteOptions) -> None:
     """Raises Conflict when the pod is no longer what it was when its budget was (or was not) asked."""
     pod = await context.store("", "pods").get(connection.namespace, connection.name)
-    node = node_of(connection.user)
-    if node is not None and (pod.get("spec") or {}).get("nodeName") != node:
-        text = f'node "{node}" can only evict pods with spec.nodeName set to itself'
-        raise forbidden("pods", connection.name, "", text)
     context.api.store(connection.resource).check_preconditions(pod, options.uid, options.resource_version)
     if needs_no_budget(pod):
         # What never ran may be running by now, and then its budget has a say.

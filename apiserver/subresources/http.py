@@ -1,11 +1,12 @@
-"""The little that the handlers share of HTTP: reading an object of one kind."""
+"""What the handlers share: reading an object of one kind, and its admission."""
 
 from __future__ import annotations
 
 from apiserver.endpoints.options import write_options
 from apiserver.endpoints.request import Request
 from apiserver.schema import decode, sent_kind
-from apiserver.types import Object
+from apiserver.subresources.context import Context
+from apiserver.types import AdmissionRequest, Connection, Object
 from common.api.status import BadRequest
 
 
@@ -18,6 +19,26 @@ async def read_object(request: Request, kind: str, api_version: str, *, any_vers
     decoded = decode(body, content_type, sent_kind(kind, api_version), validation, any_version=any_version)
     request.warnings.extend(decoded.warnings)
     return {"metadata": {}, **decoded.object}
+
+
+async def admit(context: Context, connection: Connection, request: Request, obj: Object) -> None:
+    """Admission of what is sent to a subresource that does something and stores nothing of its own."""
+    options = write_options(request, "CreateOptions")
+    review = AdmissionRequest(
+        "CREATE",
+        connection.resource,
+        connection.subresource,
+        connection.namespace,
+        connection.name,
+        obj,
+        None,
+        connection.user,
+        options.for_admission(),
+        options.dry_run,
+        request.warnings,
+    )
+    await context.api.admission.admit(review)
+    await context.api.admission.validate(review)
 
 
 def is_dry_run(request: Request) -> bool:

@@ -131,7 +131,25 @@ def attributes_of(review: Object, user: User) -> Attributes:
     assert resource is not None
     fields = ("verb", "group", "version", "resource", "subresource", "namespace", "name")
     asked: dict[str, Any] = {field: resource.get(field) or "" for field in fields}
+    asked["field_selector"] = _field_selector(resource.get("fieldSelector") or {})
     return Attributes(user, **asked)
+
+
+def _field_selector(selector: Mapping[str, Any]) -> str:
+    """As the query of a request says it. Leaving a requirement out asks for more, and is never allowed more."""
+    if raw := selector.get("rawSelector"):
+        return str(raw)
+    signs = {"In": "=", "NotIn": "!="}
+    terms = []
+    for requirement in selector.get("requirements") or ():
+        sign, values = signs.get(requirement.get("operator", "")), list(requirement.get("values") or ())
+        if sign is not None and len(values) == 1:
+            terms.append(f"{requirement.get('key', '')}{sign}{_escaped(values[0])}")
+    return ",".join(terms)
+
+
+def _escaped(value: str) -> str:
+    return value.replace("\\", "\\\\").replace(",", "\\,").replace("=", "\\=")
 
 
 def _refuse(errors: list[FieldError]) -> None:

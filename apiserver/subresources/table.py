@@ -14,7 +14,6 @@ from apiserver.subresources import (
     eviction,
     log,
     parts,
-    pod_parts,
     proxies,
     reviews,
     streams,
@@ -82,8 +81,8 @@ HANDLERS: Mapping[tuple[str, str, str], ConnectHandlerSpec] = {
     ("", "componentstatuses", ""): ConnectHandlerSpec(component_statuses.handle, "ComponentStatus", ("GET",)),
     ("", "pods", "binding"): ConnectHandlerSpec(binding.handle, "Binding", ("POST",)),
     ("", "pods", "eviction"): ConnectHandlerSpec(eviction.handle, "Eviction", ("POST",), "policy", "v1"),
-    ("", "pods", "ephemeralcontainers"): ConnectHandlerSpec(pod_parts.handle, "Pod", _PART),
-    ("", "pods", "resize"): ConnectHandlerSpec(pod_parts.handle, "Pod", _PART),
+    ("", "pods", "ephemeralcontainers"): ConnectHandlerSpec(parts.handle, "Pod", _PART),
+    ("", "pods", "resize"): ConnectHandlerSpec(parts.handle, "Pod", _PART),
     ("", "pods", "log"): ConnectHandlerSpec(log.handle, "Pod", ("GET",)),
     ("", "pods", "exec"): ConnectHandlerSpec(streams.exec_, "PodExecOptions", _STREAM),
     ("", "pods", "attach"): ConnectHandlerSpec(streams.attach, "PodAttachOptions", _STREAM),
@@ -91,10 +90,10 @@ HANDLERS: Mapping[tuple[str, str, str], ConnectHandlerSpec] = {
     ("", "pods", "proxy"): ConnectHandlerSpec(proxies.pod, "PodProxyOptions", _PROXY),
     ("", "services", "proxy"): ConnectHandlerSpec(proxies.service, "ServiceProxyOptions", _PROXY),
     ("", "nodes", "proxy"): ConnectHandlerSpec(proxies.node, "NodeProxyOptions", _PROXY),
-    ("", "namespaces", "finalize"): ConnectHandlerSpec(parts.finalize, "Namespace", ("PUT",)),
+    ("", "namespaces", "finalize"): ConnectHandlerSpec(parts.handle, "Namespace", ("PUT",)),
     ("", "serviceaccounts", "token"): ConnectHandlerSpec(token.handle, "TokenRequest", ("POST",), *_AUTHENTICATION),
     ("certificates.k8s.io", "certificatesigningrequests", "approval"): ConnectHandlerSpec(
-        parts.approval, "CertificateSigningRequest", _PART
+        parts.handle, "CertificateSigningRequest", _PART
     ),
     (_AUTHENTICATION[0], "tokenreviews", ""): ConnectHandlerSpec(reviews.token_review, "TokenReview", ("POST",)),
     (_AUTHENTICATION[0], "selfsubjectreviews", ""): ConnectHandlerSpec(

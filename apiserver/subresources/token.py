@@ -9,10 +9,9 @@ import time
 from datetime import UTC, datetime
 
 from apiserver.authn.tokens import TokenIssuer
-from apiserver.authz.node import node_of
 from apiserver.endpoints.request import Answer, Request, Send, json_answer
 from apiserver.subresources.context import Context
-from apiserver.subresources.http import check_name, is_dry_run, read_object
+from apiserver.subresources.http import admit, check_name, is_dry_run, read_object
 from apiserver.types import Connection, Object
 from common.api.status import (
     BadRequest,
@@ -20,7 +19,6 @@ from common.api.status import (
     InternalError,
     NotFound,
     conflict,
-    forbidden,
     invalid,
     invalid_value,
     not_found,
@@ -67,8 +65,8 @@ async def handle(context: Context, connection: Connection, request: Request, sen
     if spec.get("expirationSeconds") is None:
         spec["expirationSeconds"] = DEFAULT_SECONDS
     seconds = spec["expirationSeconds"]
+    await admit(context, connection, request, review)
     bound = await _bound_to(context, connection, spec.get("boundObjectRef"))
-    _check_node(connection, bound)
     review["metadata"] = {**(review.get("metadata") or {}), "name": connection.name, "namespace": connection.namespace}
     now = time.time()
     review["status"] = {
@@ -120,18 +118,6 @@ async def _bound_to(context: Context, connection: Connection, ref: Object | None
         node = context.store("", "nodes").cached("", spec["nodeName"])
         bound["node"] = {"name": spec["nodeName"], **({"uid": node["metadata"]["uid"]} if node else {})}
     return bound
-
-
-def _check_node(connection: Connection, bound: dict[str, dict[str, str]]) -> None:
-    """A node gets tokens for the pods that run on it, and no others (upstream: NodeRestriction)."""
-    node = node_of(connection.user)
-    if node is None:
-        return
-    if "pod" not in bound:
-        raise forbidden("serviceaccounts", connection.name, "", "node requested token not bound to a pod")
-    if (bound.get("node") or {}).get("name") != node:
-        text = "node requested token bound to a pod scheduled on a different node"
-        raise forbidden("serviceaccounts", connection.name, "", text)
 
 
 async def _live(context: Context, plural: str, namespace: str, name: str) -> Object:

@@ -16,7 +16,7 @@ from lightkube.models.core_v1 import PodStatus
 from lightkube.resources.core_v1 import Pod
 
 from common.api.meta import meta_of
-from common.api.status import Conflict, Invalid, NotFound, StatusError
+from common.api.status import Conflict, Forbidden, Invalid, NotFound, StatusError
 from common.client import Client
 from kubelet.pods.identity import PodIdentity
 from kubelet.pods.status import CONDITIONS
@@ -161,10 +161,13 @@ def revision_of(pod: Pod) -> int:
 
 
 async def is_another(client: Client, identity: PodIdentity) -> bool:
-    """Whether the pod is gone, and perhaps another of its name there. While nobody answers: no."""
+    """Whether the pod is gone, and perhaps another of its name there. While nobody answers: no.
+
+    A node sees its own pods alone: one that is gone, or another node's, is forbidden.
+    """
     try:
         found = await client.get(Pod, identity.name, identity.namespace)
-    except NotFound:
+    except (NotFound, Forbidden):
         return True
     except TRANSIENT:
         return False

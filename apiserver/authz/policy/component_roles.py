@@ -50,7 +50,6 @@ NODE_RULES: list[Rule] = [
     rule("create get list watch", CERTIFICATES, "certificatesigningrequests"),
     rule("create delete get patch update", COORDINATION, "leases"),
     rule("create", CORE, "serviceaccounts/token"),
-    rule("get", CORE, "serviceaccounts"),
     rule("get", STORAGE, "volumeattachments"),
     rule(READ, STORAGE, "csidrivers"),
     rule("create delete get patch update", STORAGE, "csinodes"),

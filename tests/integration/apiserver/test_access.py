@@ -245,41 +245,6 @@ def test_a_token_for_another_audience_is_none_for_us(http: httpx.Client, apiserv
     assert status["audiences"] == ["vault"]  # type: ignore[index]
 
 
-def test_a_node_reads_only_what_its_pods_use(http: httpx.Client, http_as: As, namespace: str) -> None:
-    node = http_as(f"kubelet-{NODE}")
-    base = f"/api/v1/namespaces/{namespace}"
-    for name in ("used", "unused"):
-        create(http, f"{base}/secrets", {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}})
-    assert node.get(f"{base}/secrets/used").status_code == 403
-    volume = {"name": "v", "secret": {"secretName": "used"}}
-    create(http, f"{base}/pods", pod("p", nodeName=NODE, volumes=[volume]))
-    eventually(lambda: node.get(f"{base}/secrets/used").status_code == 200)
-    answer = node.get(f"{base}/secrets/unused")
-    assert answer.status_code == 403
-    assert answer.json()["message"].endswith(f"no relationship found between node '{NODE}' and this object")
-    create(http, f"{base}/pods", pod("elsewhere"))
-    answer = node.patch(
-        f"{base}/pods/elsewhere/status",
-        json={"status": {"phase": "Running"}},
-        headers={"content-type": "application/merge-patch+json"},
-    )
-    assert answer.json()["message"] == (
-        f'pods "elsewhere" is forbidden: node "{NODE}" can only update pod status for pods with spec.nodeName set to '
-        "itself"
-    )
-    ref = {"kind": "Pod", "apiVersion": "v1", "name": "p"}
-    assert token_for(node, namespace, "default", boundObjectRef=ref)
-    answer = node.post(f"{base}/serviceaccounts/default/token", json={"spec": {}})
-    assert answer.json()["message"].endswith("node requested token not bound to a pod")
-    ref["name"] = "elsewhere"
-    answer = node.post(f"{base}/serviceaccounts/default/token", json={"spec": {"boundObjectRef": ref}})
-    assert answer.json()["message"].endswith("node requested token bound to a pod scheduled on a different node")
-    assert node.post(f"{base}/pods/elsewhere/eviction", json={}).status_code == 403
-    other = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": "somebody-else"}}
-    assert node.post("/api/v1/nodes", json=other).status_code == 403
-    http.delete(f"{base}/pods/p", params={"gracePeriodSeconds": "0"})
-
-
 def test_can_i_and_whoami(kubectl: Kubectl, namespace: str) -> None:
     assert kubectl("auth", "can-i", "create", "pods").stdout == "yes\n"
     assert "kubernetes-admin" in kubectl("auth", "whoami").stdout

@@ -13,13 +13,11 @@ from apiserver.admission.default_storage_class import DefaultStorageClass
 from apiserver.admission.default_toleration_seconds import missing_tolerations
 from apiserver.admission.limit_ranger import LimitRanger
 from apiserver.admission.namespace_lifecycle import NamespaceLifecycle
-from apiserver.admission.node_restriction import NodeRestriction, may_label
 from apiserver.admission.priority import Priority
 from apiserver.admission.resource_quota import ResourceQuota
 from apiserver.admission.runtime_class import RuntimeClass
 from apiserver.admission.service_account import ServiceAccount, mount_token
 from apiserver.admission.taint_nodes_by_condition import TaintNodesByCondition
-from apiserver.types import AdmissionRequest, User
 from common.api.status import Forbidden, NotFound
 from tests.unit.apiserver.fakes import MemoryRegistry, commit, review
 
@@ -296,135 +294,9 @@ async def test_a_dry_run_charges_nothing() -> None:
         await charge(plugin, pod(name), dry_run=True)
 
 
-KUBELET = User("system:node:n1", groups=("system:nodes",))
-
-
-@pytest.mark.parametrize(
-    ("operation", "plural", "obj", "old", "subresource", "allowed"),
-    [
-        ("CREATE", "nodes", {"metadata": {"name": "n1"}}, None, "", True),
-        ("CREATE", "nodes", {"metadata": {"name": "n2"}}, None, "", False),
-        (
-            "UPDATE",
-            "nodes",
-            {"metadata": {"name": "n1"}, "spec": {"taints": [{}]}},
-            {"metadata": {"name": "n1"}},
-            "",
-            False,
-        ),
-        ("UPDATE", "pods", pod(nodeName="n1"), pod(nodeName="n1"), "status", True),
-        ("UPDATE", "pods", pod(nodeName="n1"), pod(nodeName="n1"), "", False),
-        ("UPDATE", "pods", pod(nodeName="n2"), pod(nodeName="n2"), "status", False),
-        ("DELETE", "pods", None, pod(nodeName="n1"), "", True),
-        ("DELETE", "pods", None, pod(nodeName="n2"), "", False),
-        ("CREATE", "pods", pod(nodeName="n1"), None, "", False),
-    ],
-)
-async def test_a_node_writes_what_is_its_own(
-    operation: Any, plural: str, obj: Any, old: Any, subresource: str, allowed: bool
-) -> None:
-    request = review(operation, "", plural, obj, old=old, user=KUBELET, subresource=subresource)
-    plugin = NodeRestriction(MemoryRegistry())
-    assert plugin.handles(request)
-    if allowed:
-        await plugin.validate(request)
-    else:
-        with pytest.raises(Forbidden):
-            await plugin.validate(request)
-
-
 def test_the_chain_is_in_upstreams_order() -> None:
     settings = SimpleNamespace(service_cluster_ip_range="10.0.0.0/24", service_node_port_range="30000-30100")
     names = [plugin.name for plugin in build_chain(MemoryRegistry(), settings).plugins]
     assert names[0] == "NamespaceLifecycle"
     assert names[-2:] == ["ServiceAllocation", "ResourceQuota"]
     assert names.index("ServiceAccount") < names.index("Priority") < names.index("DefaultTolerationSeconds")
-
-
-@pytest.mark.parametrize(
-    ("spec", "what"),
-    [
-        ({"serviceAccountName": "default"}, "a service account"),
-        ({"containers": [{"name": "c", "envFrom": [{"secretRef": {"name": "s"}}]}]}, "secrets"),
-        ({"containers": [{"name": "c", "env": [{"valueFrom": {"configMapKeyRef": {"name": "s"}}}]}]}, "configmaps"),
-        ({"volumes": [{"name": "v", "persistentVolumeClaim": {"claimName": "s"}}]}, "persistentvolumeclaims"),
-    ],
-)
-async def test_a_nodes_own_pods_refer_to_nothing(spec: dict[str, Any], what: str) -> None:
-    obj = pod(nodeName="n1", **spec)
-    obj["metadata"] |= {"annotations": {"kubernetes.io/config.mirror": "x"}, "ownerReferences": [OWNER]}
-    with pytest.raises(Forbidden, match=f'node "n1" can not create pods that reference {what}'):
-        await _restriction().validate(review("CREATE", "", "pods", obj, user=KUBELET))
-
-
-OWNER = {"apiVersion": "v1", "kind": "Node", "name": "n1", "uid": "uid-n1", "controller": True}
-
-
-def _restriction() -> NodeRestriction:
-    registry = MemoryRegistry()
-    registry.put("", "nodes", "n1")
-    return NodeRestriction(registry)
-
-
-@pytest.mark.parametrize(
-    ("owners", "message"),
-    [
-        ([OWNER], ""),
-        ([{**OWNER, "blockOwnerDeletion": False}], ""),
-        ([], 'node "n1" can only create pods with an owner reference set to itself'),
-        ([OWNER, OWNER], 'node "n1" can only create pods with a single owner reference set to itself'),
-        ([{**OWNER, "name": "n2"}], 'node "n1" can only create pods with an owner reference set to itself'),
-        ([{**OWNER, "kind": "Pod"}], 'node "n1" can only create pods with an owner reference set to itself'),
-        ([{**OWNER, "apiVersion": "v2"}], 'node "n1" can only create pods with an owner reference set to itself'),
-        (
-            [{**OWNER, "controller": False}],
-            'node "n1" can only create pods with a controller owner reference set to itself',
-        ),
-        ([{**OWNER, "blockOwnerDeletion": True}], 'node "n1" must not set blockOwnerDeletion on an owner reference'),
-        ([{**OWNER, "uid": "old"}], "node n1 UID mismatch: expected old got uid-n1"),
-    ],
-)
-async def test_a_mirror_pod_belongs_to_its_node(owners: list[dict[str, Any]], message: str) -> None:
-    obj = pod(nodeName="n1")
-    obj["metadata"] |= {"annotations": {"kubernetes.io/config.mirror": "x"}, "ownerReferences": owners}
-    request = review("CREATE", "", "pods", obj, user=KUBELET)
-    if not message:
-        await _restriction().validate(request)
-        return
-    with pytest.raises(Forbidden, match=f"{re.escape(message)}$"):
-        await _restriction().validate(request)
-
-
-def test_a_node_labels_itself_within_bounds() -> None:
-    allowed = "a example.com/a kubernetes.io.example/a kubernetes.io/hostname beta.kubernetes.io/arch"
-    allowed += " topology.kubernetes.io/zone node.kubernetes.io/a x.kubelet.kubernetes.io/a xkubernetes.io/a"
-    refused = "kubernetes.io/a x.kubernetes.io/a k8s.io/a x.k8s.io/a node-role.kubernetes.io/control-plane"
-    refused += " node-restriction.kubernetes.io/a x.node-restriction.kubernetes.io/a xnode.kubernetes.io/a"
-    assert [key for key in (allowed + " " + refused).split() if not may_label(key)] == refused.split()
-
-
-async def test_a_nodes_labels_are_checked_as_they_change() -> None:
-    def node(**labels: str) -> dict[str, Any]:
-        return {"metadata": {"name": "n1", "labels": {f"x.k8s.io/{k}": v for k, v in labels.items()}}}
-
-    plugin = _restriction()
-    with pytest.raises(
-        Forbidden, match=r'node "n1" is not allowed to set the following labels: x.k8s.io/a, x.k8s.io/b'
-    ):
-        await plugin.validate(review("CREATE", "", "nodes", node(b="1", a="1"), user=KUBELET))
-    await plugin.validate(review("UPDATE", "", "nodes", node(a="1"), old=node(a="1"), user=KUBELET))
-    for after in (node(), node(a="2"), node(a="1", b="1")):
-        with pytest.raises(Forbidden, match=r"is not allowed to modify labels: x.k8s.io/[ab]$"):
-            await plugin.validate(review("UPDATE", "", "nodes", after, old=node(a="1"), user=KUBELET))
-
-
-async def test_a_node_makes_its_own_csi_node() -> None:
-    plugin = _restriction()
-
-    def csi_node(name: str) -> AdmissionRequest:
-        return review("CREATE", "storage.k8s.io", "csinodes", {"metadata": {"name": name}}, user=KUBELET)
-
-    assert plugin.handles(csi_node("n1"))
-    await plugin.validate(csi_node("n1"))
-    with pytest.raises(Forbidden, match="can only access CSINode with the same name as the requesting node"):
-        await plugin.validate(csi_node("n2"))

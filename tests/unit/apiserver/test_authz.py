@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from apiserver.authz import build, forbidden_error
 from apiserver.authz.messages import forbidden_message
-from apiserver.authz.node import references
+from apiserver.authz.references import references
 from apiserver.authz.rules import RuleSet, compact, compact_string, covers
 from apiserver.bootstrap import objects
 from apiserver.types import Attributes, User
@@ -252,6 +252,72 @@ def test_a_node_has_its_own_lease_only() -> None:
     assert not lease("update", "n2")
     assert not lease("list", "")
     assert not lease("get", "n1", "kube-system")
+
+
+def test_a_node_needs_a_pod_for_what_it_reads_and_reads_it_in_one_way() -> None:
+    registry = MemoryRegistry()
+    authorizer = build(registry)
+    volumes = [{"name": "v", "persistentVolumeClaim": {"claimName": "data"}}]
+    registry.put("", "pods", "p", "ns", spec={"nodeName": "n1", "volumes": volumes})
+    registry.put("", "persistentvolumeclaims", "data", "ns", spec={"volumeName": "stolen"})
+    claim = {"namespace": "ns", "name": "data"}
+    csi = {"nodePublishSecretRef": {"namespace": "x", "name": "mount"}}
+    registry.put("", "persistentvolumes", "mine", spec={"claimRef": claim, "csi": csi})
+    registry.put("", "persistentvolumes", "stolen", spec={"claimRef": {**claim, "name": "other"}})
+    for name, node in (("own", "n1"), ("other", "n2")):
+        registry.put("storage.k8s.io", "volumeattachments", name, spec={"nodeName": node})
+
+    def may(verb: str, plural: str, name: str, namespace: str = "", **more: Any) -> bool:
+        return authorizer.authorize(ask(verb, plural, user=KUBELET, name=name, namespace=namespace, **more))[0]
+
+    assert may("get", "persistentvolumeclaims", "data", "ns")
+    assert not may("watch", "persistentvolumeclaims", "data", "ns")
+    assert may("patch", "persistentvolumeclaims", "data", "ns", subresource="status")
+    assert not may("patch", "persistentvolumeclaims", "other", "ns", subresource="status")
+    assert not may("update", "persistentvolumeclaims", "data", "ns")
+    assert may("get", "persistentvolumes", "mine")
+    assert not may("get", "persistentvolumes", "stolen"), "a claim may name any volume"
+    assert may("get", "secrets", "mount", "x")
+    assert may("get", "volumeattachments", "own", group="storage.k8s.io")
+    assert not may("get", "volumeattachments", "other", group="storage.k8s.io")
+    assert not may("get", "serviceaccounts", "default", "ns")
+    registry.put("", "persistentvolumes", "mine", spec={"claimRef": None, "csi": csi})
+    assert not may("get", "persistentvolumes", "mine")
+    assert not may("get", "secrets", "mount", "x")
+
+
+@pytest.mark.parametrize(
+    ("verb", "name", "selector", "allowed"),
+    [
+        ("list", "", "spec.nodeName=n1", True),
+        ("watch", "", "spec.nodeName=n1,status.phase=Running", True),
+        ("list", "", "spec.nodeName=n2", False),
+        ("list", "", "spec.nodeName!=n1", False),
+        ("list", "", "", False),
+        ("list", "own", "metadata.name=own", True),
+        ("list", "other", "metadata.name=other", False),
+        ("get", "own", "", True),
+        ("get", "other", "", False),
+        ("get", "unbound", "", False),
+        ("deletecollection", "", "spec.nodeName=n1", False),
+    ],
+)
+def test_a_node_reads_its_own_pods(verb: str, name: str, selector: str, allowed: bool) -> None:
+    registry = MemoryRegistry()
+    for pod, node in (("own", "n1"), ("other", "n2"), ("unbound", "")):
+        registry.put("", "pods", pod, "ns", spec={"nodeName": node})
+    asked = used("pods", name, verb, field_selector=selector)
+    assert build(registry).authorize(asked)[0] is allowed
+
+
+def test_a_node_must_have_a_name() -> None:
+    registry = MemoryRegistry()
+    registry.put("", "pods", "p", "ns", spec={})
+    nameless = User("system:node:", groups=("system:nodes",))
+    asked = ask("get", "pods", user=nameless, namespace="ns", name="p")
+    allowed, reason = build(registry).authorize(asked)
+    assert not allowed
+    assert reason.endswith('unknown node for user "system:node:"')
 
 
 def test_references_of_a_pod() -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from apiserver.authn.tokens import DELETED_GRACE_SECONDS
 from apiserver.endpoints.request import Request
+from apiserver.resources.validation.certificates import check_signing_request_approval
 from apiserver.resources.validation.reviews import check_self_subject_access_review
 from apiserver.subresources import HANDLERS, proxies
 from apiserver.subresources.binding import bind, check
@@ -15,7 +16,6 @@ from apiserver.subresources.containers import choose_container, server_error
 from apiserver.subresources.eviction import covers, needs_no_budget, spared, take_one
 from apiserver.subresources.kubelet import kubelet_address
 from apiserver.subresources.log import kubelet_query
-from apiserver.subresources.parts import check_approval
 from apiserver.subresources.proxies import ProxyName, check_address, parse_name
 from apiserver.subresources.reviews import attributes_of
 from apiserver.subresources.streams import stream_query
@@ -212,7 +212,7 @@ def test_approval_is_for_good() -> None:
 
     def wrong(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
         """What is wrong with the conditions; the rest of these requests is not there."""
-        return [e.type for e in check_approval(old, new) if e.field.startswith("status.conditions")]
+        return [e.type for e in check_signing_request_approval(new, old) if e.field.startswith("status.conditions")]
 
     assert wrong({}, approved) == []
     assert wrong(approved, denied) == ["FieldValueForbidden"]

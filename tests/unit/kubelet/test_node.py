@@ -21,7 +21,7 @@ from kubelet.node.lease import NodeLease
 from kubelet.node.machine import FileSystem, Machine, Usage, meminfo, os_release, read_machine, read_usage
 from kubelet.node.status import NodeIdentity, Observation
 from kubelet.node.thresholds import Pressure, Threshold, parse_thresholds, pressure
-from kubelet.settings import parse_labels, parse_reserved, parse_taints
+from kubelet.settings import KubeletSettings, parse_labels, parse_reserved, parse_taints
 from kubelet.types import ImageStatus, RuntimeUnavailable, RuntimeVersion
 
 GIB = 1 << 30
@@ -152,6 +152,13 @@ def test_flags_that_are_lists() -> None:
     ):
         with pytest.raises(ValueError):
             parse(text)
+
+
+def test_a_kubelet_does_not_start_with_labels_that_it_may_not_set() -> None:
+    assert KubeletSettings(node_labels="a=b,topology.kubernetes.io/zone=z").node_labels
+    for label in ("node-role.kubernetes.io/control-plane", "node-restriction.kubernetes.io/a", "x.k8s.io/a"):
+        with pytest.raises(ValueError, match=f"unknown 'kubernetes.io' or 'k8s.io' labels .*{label}"):
+            KubeletSettings(node_labels=f"a=b,{label}=")
 
 
 def test_the_machines_own_files(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 from lightkube.models.core_v1 import PodCondition, PodStatus
 from lightkube.resources.core_v1 import Pod
 
-from common.api.status import Conflict, NotFound
+from common.api.status import Conflict, Forbidden, NotFound
 from kubelet.pods.identity import PodIdentity
 from kubelet.pods.writer import StatusWriter
 
@@ -35,6 +35,7 @@ class Api:
         self.patches: list[Any] = []
         self.answers: list[Exception] = []
         self.stored: Pod | None = None
+        self.hidden = False
         self.revision = 10
         self.changed = asyncio.Event()
 
@@ -47,6 +48,8 @@ class Api:
         return pod(self.revision, None)
 
     async def get(self, kind: Any, name: str, namespace: str) -> Pod:
+        if self.hidden:
+            raise Forbidden("no relationship found between node 'n' and this object")
         if self.stored is None:
             raise NotFound('pods "web" not found')
         return self.stored
@@ -115,6 +118,16 @@ async def test_a_conflict_about_the_uid_is_the_end() -> None:
     made = Written()
     made.api.answers = [Conflict("UID in precondition")]
     made.api.stored = pod(11, None, uid="another")
+    task = asyncio.create_task(made.writer.run())
+    made.writer.set(status("True"))
+    await asyncio.wait_for(task, 5)
+    assert (len(made.api.patches), made.writer.gone) == (1, True)
+
+
+async def test_a_pod_that_a_node_may_not_see_is_not_its_own() -> None:
+    made = Written()
+    made.api.answers = [Conflict("UID in precondition")]
+    made.api.hidden = True
     task = asyncio.create_task(made.writer.run())
     made.writer.set(status("True"))
     await asyncio.wait_for(task, 5)
