@@ -10,7 +10,6 @@ import asyncio
 import shlex
 from dataclasses import dataclass
 
-import grpc
 import httpx
 from lightkube.models.core_v1 import Container, ExecAction, GRPCAction, HTTPGetAction, LifecycleHandler, Probe
 
@@ -158,6 +157,8 @@ async def _tcp(host: str, port: int, timeout: float) -> Outcome:
 
 async def _grpc(action: GRPCAction, host: str, timeout: float) -> Outcome:
     """The standard health service; its two one-field messages are written and read by hand."""
+    import grpc  # nine megabytes that most nodes never need
+
     service = (action.service or "").encode()
     request = b"\x0a" + bytes([len(service)]) + service if service else b""
     address = f"{_bracketed(host)}:{action.port}"
