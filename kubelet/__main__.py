@@ -69,7 +69,9 @@ async def kubelet(settings: KubeletSettings, cluster: ClusterConfig, identity: N
     name, root = identity.name, settings.root
     network_state = root / "network"
     limits = LogLimits(parse_bytes(settings.container_log_max_size), settings.container_log_max_files)
-    runtime = DockerRuntime(name, settings.container_runtime_endpoint.removeprefix(_UNIX), logs=limits)
+    runtime = DockerRuntime(
+        name, settings.container_runtime_endpoint.removeprefix(_UNIX), logs=limits, seccomp_root=root / "seccomp"
+    )
     network = PodNetwork(NetworkConfig(name, network_state, settings.cluster_cidr, settings.bridge))
     pods_config = _pods_config(settings, identity)
     try:
@@ -177,6 +179,8 @@ def _pods_config(settings: KubeletSettings, identity: NodeIdentity) -> KubeletCo
         capacity=allocatable_amounts(identity, observed),
         max_parallel_image_pulls=settings.max_parallel_image_pulls,
         serialize_image_pulls=settings.serialize_image_pulls,
+        seccomp_default=settings.seccomp_default,
+        allowed_unsafe_sysctls=tuple(split(settings.allowed_unsafe_sysctls)),
     )
 
 

@@ -21,6 +21,7 @@ from common.process import ProcessSettings
 from kubelet.imagegc import GCPolicy
 from kubelet.node.machine import outward_address
 from kubelet.node.thresholds import DEFAULT_EVICTION_HARD, parse_thresholds
+from kubelet.pods.sysctls import check_patterns
 
 _EFFECTS = ("NoSchedule", "PreferNoSchedule", "NoExecute")
 
@@ -63,6 +64,10 @@ class KubeletSettings(ProcessSettings):
     max_pods: int = Field(default=110, ge=1)
     max_parallel_image_pulls: int = Field(default=4, ge=1)
     serialize_image_pulls: bool = False
+    seccomp_default: bool = False
+    """Containers that name no seccomp profile get the runtime's own instead of none."""
+    allowed_unsafe_sysctls: str = ""
+    """Kernel parameters that pods may set beside the safe ones: ``kernel.msg*,net.core.somaxconn``."""
     eviction_hard: str = DEFAULT_EVICTION_HARD
     system_reserved: str = ""
     """Held back from pods: ``cpu=500m,memory=1Gi,ephemeral-storage=1Gi``."""
@@ -107,6 +112,12 @@ class KubeletSettings(ProcessSettings):
     @classmethod
     def _taints(cls, value: str) -> str:
         parse_taints(value)
+        return value
+
+    @field_validator("allowed_unsafe_sysctls")
+    @classmethod
+    def _sysctls(cls, value: str) -> str:
+        check_patterns(split(value))
         return value
 
     @field_validator("eviction_hard")

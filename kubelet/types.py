@@ -99,17 +99,32 @@ class Resources:
 
 
 @dataclass(frozen=True, slots=True)
+class SELinuxLabel:
+    user: str = ""
+    role: str = ""
+    type: str = ""
+    level: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class SecurityContext:
     run_as_user: int | None = None
     run_as_group: int | None = None
+    run_as_username: str = ""
+    """Beside a group without a user: the image's own user."""
     supplemental_groups: tuple[int, ...] = ()
     privileged: bool = False
     read_only_root_filesystem: bool = False
     add_capabilities: tuple[str, ...] = ()
     drop_capabilities: tuple[str, ...] = ()
     no_new_privileges: bool = False
-    seccomp: str = ""
-    """"" (the runtime's default) or "unconfined" or a profile's text."""
+    seccomp: str = "runtime/default"
+    """"runtime/default", "unconfined", or "localhost/" and the path of a file under the node's folder of profiles."""
+    apparmor: str = ""
+    """"" (the runtime's default where the kernel has AppArmor), "unconfined", or a profile's name."""
+    selinux: SELinuxLabel | None = None
+    unmasked_proc: bool = False
+    """All of /proc and /sys can be seen and written to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +145,9 @@ class PodSandboxConfig:
     sysctls: Mapping[str, str] = field(default_factory=dict)
     cgroup_parent: str = ""
     resources: Resources = field(default_factory=Resources)
+    security: SecurityContext = field(default_factory=SecurityContext)
+    runtime_handler: str = ""
+    """Of the pod's RuntimeClass; "": the runtime's own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +179,9 @@ class ContainerConfig:
     """The id of a container whose processes this one sees and is seen by."""
     cgroup_parent: str = ""
     stop_signal: str = ""
+    runtime_handler: str = ""
+    image_ref: str = ""
+    """What a status shows as the image's id: by digest where it came from a registry."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,6 +207,10 @@ class RuntimeContainer:
     started: datetime | None = None
     finished: datetime | None = None
     log_path: str = ""
+    image_ref: str = ""
+    """As its ContainerConfig said; "" when it said nothing."""
+    resources: Resources = field(default_factory=Resources)
+    """What the runtime holds it to now."""
 
     @property
     def is_sandbox(self) -> bool:
@@ -426,6 +451,10 @@ class KubeletConfig:
     max_parallel_image_pulls: int = 4
     max_parallel_pod_starts: int = 8
     serialize_image_pulls: bool = False
+    seccomp_default: bool = False
+    allowed_unsafe_sysctls: tuple[str, ...] = ()
+    max_dead_containers: int = 1
+    """Of each container of a pod, beside the one that runs."""
 
 
 class PodSource(Protocol):

@@ -18,6 +18,8 @@ from kubelet.pods.actions import LABEL_HASH, container_hash, is_sidecar
 from kubelet.pods.environment import ConfigError
 from kubelet.pods.expansion import expand, expand_all
 from kubelet.pods.identity import grace_period, identity_of, spec_of
+from kubelet.pods.security import must_run_as_non_root, sandbox_security, security_context, verify_non_root
+from kubelet.pods.sysctls import dotted
 from kubelet.types import (
     ContainerConfig,
     ImageStatus,
@@ -26,7 +28,6 @@ from kubelet.types import (
     PodSandboxConfig,
     PortMapping,
     Resources,
-    SecurityContext,
     SubPath,
     VolumeError,
 )
@@ -68,9 +69,10 @@ class Inputs:
     """Gives the host path of a part of a volume, which no link can lead out of. Raises VolumeError."""
     target_id: str = ""
     """Of an ephemeral container: the id of the container that it looks at."""
+    runtime_handler: str = ""
 
 
-def sandbox_config(pod: Pod, config: KubeletConfig, attempt: int) -> PodSandboxConfig:
+def sandbox_config(pod: Pod, config: KubeletConfig, attempt: int, runtime_handler: str = "") -> PodSandboxConfig:
     identity, spec = identity_of(pod), spec_of(pod)
     sysctls = spec.securityContext.sysctls if spec.securityContext else None
     return PodSandboxConfig(
@@ -85,7 +87,9 @@ def sandbox_config(pod: Pod, config: KubeletConfig, attempt: int) -> PodSandboxC
         host_ipc=bool(spec.hostIPC),
         host_pid=bool(spec.hostPID),
         shared_pid=bool(spec.shareProcessNamespace),
-        sysctls={sysctl.name: sysctl.value for sysctl in sysctls or ()},
+        sysctls={dotted(sysctl.name): sysctl.value for sysctl in sysctls or ()},
+        security=sandbox_security(spec),
+        runtime_handler=runtime_handler,
         cgroup_parent=config.cgroup_parent,
         resources=Resources(cpu_shares=MIN_SHARES, oom_score_adj=SANDBOX_OOM_SCORE),
     )
@@ -117,7 +121,7 @@ def hostname(pod: Pod) -> str:
 def container_config(pod: Pod, container: Container, config: KubeletConfig, inputs: Inputs) -> ContainerConfig:
     """Raises ConfigError."""
     identity, spec = identity_of(pod), spec_of(pod)
-    security = security_context(spec, container)
+    security = security_context(pod, container, inputs.image.user, config.seccomp_default)
     if must_run_as_non_root(spec, container):
         verify_non_root(pod, container, security, inputs.image)
     return ContainerConfig(
@@ -138,11 +142,18 @@ def container_config(pod: Pod, container: Container, config: KubeletConfig, inpu
         tty=bool(container.tty),
         resources=resources(spec, container, config.capacity.get("memory", 0)),
         security=security,
+        image_ref=image_ref(inputs.image),
         shared_pid=bool(spec.shareProcessNamespace),
         host_pid=bool(spec.hostPID),
         pid_target=inputs.target_id,
+        runtime_handler=inputs.runtime_handler,
         cgroup_parent=config.cgroup_parent,
     )
+
+
+def image_ref(image: ImageStatus) -> str:
+    """What a status shows as imageID; the words are those of upstream's Docker shim."""
+    return f"docker-pullable://{image.digests[0]}" if image.digests else f"docker://{image.id}"
 
 
 def resources(spec: PodSpec, container: Container, node_memory: int) -> Resources:
@@ -168,59 +179,6 @@ def oom_score(spec: PodSpec, memory_request: int, node_memory: int) -> int:
         return 1000
     score = 1000 - (1000 * memory_request // node_memory if node_memory else 0)
     return min(999, max(1000 + GUARANTEED_OOM_SCORE, score))
-
-
-def security_context(spec: PodSpec, container: Container) -> SecurityContext:
-    """A container's own settings win over its pod's."""
-    pod, own = spec.securityContext, container.securityContext
-    groups = list(pod.supplementalGroups or ()) if pod else []
-    if pod and pod.fsGroup is not None:
-        groups.append(pod.fsGroup)
-    user = own.runAsUser if own and own.runAsUser is not None else (pod.runAsUser if pod else None)
-    group = own.runAsGroup if own and own.runAsGroup is not None else (pod.runAsGroup if pod else None)
-    capabilities = own.capabilities if own else None
-    return SecurityContext(
-        run_as_user=user,
-        run_as_group=group,
-        supplemental_groups=tuple(groups),
-        privileged=bool(own and own.privileged),
-        read_only_root_filesystem=bool(own and own.readOnlyRootFilesystem),
-        add_capabilities=tuple(capabilities.add or ()) if capabilities else (),
-        drop_capabilities=tuple(capabilities.drop or ()) if capabilities else (),
-        no_new_privileges=bool(own and own.allowPrivilegeEscalation is False),
-        seccomp=_seccomp(spec, container),
-    )
-
-
-def _seccomp(spec: PodSpec, container: Container) -> str:
-    own = container.securityContext.seccompProfile if container.securityContext else None
-    profile = own or (spec.securityContext.seccompProfile if spec.securityContext else None)
-    if profile is not None and profile.type == "Localhost":
-        raise ConfigError("seccomp profiles of type Localhost are not supported by this node")
-    return "unconfined" if profile is not None and profile.type == "Unconfined" else ""
-
-
-def must_run_as_non_root(spec: PodSpec, container: Container) -> bool:
-    own = container.securityContext
-    if own and own.runAsNonRoot is not None:
-        return bool(own.runAsNonRoot)
-    return bool(spec.securityContext and spec.securityContext.runAsNonRoot)
-
-
-def verify_non_root(pod: Pod, container: Container, security: SecurityContext, image: ImageStatus) -> None:
-    where = f'(pod: "{identity_of(pod)}", container: {container.name})'
-    if security.run_as_user is not None:
-        if security.run_as_user == 0:
-            raise ConfigError(f"container's runAsUser breaks non-root policy {where}")
-        return
-    user = image.user.partition(":")[0]
-    if user in ("", "0"):
-        raise ConfigError(f"container has runAsNonRoot and image will run as root {where}")
-    if not user.isdigit():
-        raise ConfigError(
-            f"container has runAsNonRoot and image has non-numeric user ({user}), "
-            f"cannot verify user is non-root {where}"
-        )
 
 
 def mounts(uid: str, container: Container, inputs: Inputs) -> tuple[Mount, ...]:

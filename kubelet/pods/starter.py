@@ -14,6 +14,7 @@ from typing import TypeVar
 
 from lightkube.models.core_v1 import Container
 from lightkube.resources.core_v1 import ConfigMap, Pod, Secret
+from lightkube.resources.node_v1 import RuntimeClass
 
 from common.api.status import NotFound, StatusError
 from kubelet.images import ImageError
@@ -103,12 +104,25 @@ class Starter:
             raise self._sandbox_failed(pod, f'{message} "{identity_of(pod).name}": {error}') from error
 
     async def _run_sandbox(self, pod: Pod, attempt: int) -> str:
-        config = sandbox_config(pod, self._tools.config, attempt)
+        config = sandbox_config(pod, self._tools.config, attempt, await self._handler(pod))
         try:
             return await self._tools.runtime.run_sandbox(config)
         except RuntimeNotFound:
             await self._tools.images.ensure_infra(config.image)
             return await self._tools.runtime.run_sandbox(config)
+
+    async def _handler(self, pod: Pod) -> str:
+        """What the pod's RuntimeClass names; https://kubernetes.io/docs/concepts/containers/runtime-class/"""
+        spec = spec_of(pod)
+        if spec.hostUsers is False:
+            raise RuntimeFailure("can't set `spec.hostUsers: false`, runtime does not support user namespaces")
+        if not spec.runtimeClassName:
+            return ""
+        try:
+            found = await self._tools.client.get(RuntimeClass, spec.runtimeClassName)
+        except StatusError as error:
+            raise RuntimeFailure(f"failed to get RuntimeClass {spec.runtimeClassName}: {error.message}") from error
+        return found.handler
 
     def _sandbox_failed(self, pod: Pod, why: str) -> SandboxError:
         message = f"Failed to create pod sandbox: {why}"
@@ -188,7 +202,8 @@ class Starter:
         )
         env = make_environment(pod, container, facts, await self._references(container, namespace), services)
         files = await asyncio.to_thread(self._files, pod, container, attempt, prepared)
-        return Inputs(image, attempt, env, prepared.volumes, files, tools.bind_sub_path, target)
+        handler = await self._handler(pod)
+        return Inputs(image, attempt, env, prepared.volumes, files, tools.bind_sub_path, target, handler)
 
     async def _wait_for_services(self) -> None:
         """Without them the container would never learn where the API server is. Raises ConfigError."""

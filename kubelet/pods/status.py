@@ -26,7 +26,7 @@ from lightkube.resources.core_v1 import Pod
 
 from common.api.conditions import get_condition, is_true
 from common.api.pods import qos_class
-from kubelet.pods.actions import is_sidecar
+from kubelet.pods.actions import is_sidecar, should_restart
 from kubelet.pods.identity import as_container, spec_of
 from kubelet.pods.observed import PodObservation
 from kubelet.types import ContainerState as RuntimeState
@@ -56,8 +56,6 @@ class Findings:
     """Ids of running containers that have started: their startup probe succeeded, or they have none."""
     messages: Mapping[str, str] = field(default_factory=dict)
     """Termination messages by container id."""
-    image_ids: Mapping[str, str] = field(default_factory=dict)
-    """What to show as imageID, by the runtime's image id."""
     pod_ips: tuple[str, ...] = ()
     host_ips: tuple[str, ...] = ()
     terminating: bool = False
@@ -110,7 +108,8 @@ def _container_status(
     elif old is not None and latest is not None and old.restartCount == latest.attempt:
         last = old.lastState
     waiting = found.waiting.get(container.name)
-    if waiting is not None and state.running is None:
+    again = is_sidecar(container) or should_restart(spec, latest)  # else it is over, however it came to be
+    if waiting is not None and state.running is None and again:
         if state.terminated is not None:
             last = state
         state = ContainerState(waiting=ContainerStateWaiting(reason=waiting.reason, message=waiting.message or None))
@@ -119,7 +118,7 @@ def _container_status(
     return ContainerStatus(
         name=container.name,
         image=container.image or "",
-        imageID=found.image_ids.get(latest.image_id, f"docker://{latest.image_id}") if latest else "",
+        imageID=(latest.image_ref or f"docker://{latest.image_id}") if latest else "",
         containerID=f"docker://{latest.id}" if latest else None,
         restartCount=latest.attempt if latest else (old.restartCount if old else 0),
         ready=done or (running and latest is not None and latest.id in found.ready),

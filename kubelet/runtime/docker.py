@@ -14,6 +14,7 @@ import json
 import logging
 from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from kubelet.runtime import inspect, spec
@@ -51,6 +52,7 @@ EXEC_OUTPUT = 16 << 20
 """Bytes of each stream that are kept of a command, as upstream's runtime interface bounds them."""
 PULL_SILENCE = 120.0
 """Seconds: Docker tells of every step of a pull; upstream's limit is a minute, which a slow disk may need for one."""
+_LOCALHOST = "localhost/"
 # What runc says when it may not lower oom_score_adj: it needs CAP_SYS_RESOURCE, which a node may be without.
 OOM_REFUSALS = ("oom_score_adj", "can't get final child's PID")
 
@@ -63,6 +65,7 @@ class DockerRuntime:
         *,
         threads: int = 16,
         logs: spec.LogLimits = spec.DEFAULT_LIMITS,
+        seccomp_root: Path = Path("/var/lib/kubelet/seccomp"),
     ) -> None:
         """``node_name`` marks the containers as this kubelet's: those of another node on the same Docker (in tests,
         or of a node under its former name) are none of its business."""
@@ -70,6 +73,7 @@ class DockerRuntime:
         self._node_labels = {LABEL_NODE: node_name}
         self._socket_path = socket_path
         self._log_limits = logs
+        self._seccomp_root = seccomp_root
         self._pool = DockerPool(socket_path, threads=threads)
         self._streams = DockerStreams(socket_path)
         self._known: dict[str, tuple[str, RuntimeContainer]] = {}
@@ -144,9 +148,23 @@ class DockerRuntime:
     async def create_container(self, sandbox_id: str, config: ContainerConfig) -> str:
         if self._negative_oom_score_refused:
             config = dataclasses.replace(config, resources=_non_negative(config.resources))
-        return await self._create(
-            spec.app_name(config), spec.container_body(sandbox_id, config, self._node_labels, self._log_limits)
-        )
+        profile = await asyncio.to_thread(self._seccomp_text, config)
+        body = spec.container_body(sandbox_id, config, self._node_labels, self._log_limits, profile)
+        return await self._create(spec.app_name(config), body)
+
+    def _seccomp_text(self, config: ContainerConfig) -> str:
+        """Docker wants the text of a profile, in JSON; the file is on this machine."""
+        place = config.security.seccomp
+        if not place.startswith(_LOCALHOST):
+            return ""
+        path = self._seccomp_root / place.removeprefix(_LOCALHOST)
+        failed = f'failed to generate security options for container "{config.name}": failed to load seccomp profile'
+        try:
+            return json.dumps(json.loads(path.read_bytes()))
+        except OSError as error:
+            raise RuntimeFailure(f"{failed}: open {path}: {(error.strerror or '').lower()}") from error
+        except ValueError as error:
+            raise RuntimeFailure(f"{failed}: {path} is no JSON: {error}") from error
 
     async def _create(self, name: str, body: dict[str, Any]) -> str:
         def create(api: Any) -> str:

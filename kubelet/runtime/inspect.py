@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from kubelet.runtime.naming import LABEL_ATTEMPT
+from kubelet.runtime.naming import LABEL_ATTEMPT, LABEL_IMAGE_REF
 from kubelet.types import (
     LABEL_CONTAINER_NAME,
     LABEL_POD_NAME,
@@ -16,6 +16,7 @@ from kubelet.types import (
     ContainerState,
     ContainerStats,
     ImageStatus,
+    Resources,
     RuntimeContainer,
     RuntimeEvent,
 )
@@ -70,6 +71,18 @@ def container(raw: Mapping[str, Any]) -> RuntimeContainer:
         started=parse_time(state.get("StartedAt")),
         finished=finished,
         log_path=raw.get("LogPath") or "",
+        image_ref=labels.get(LABEL_IMAGE_REF, ""),
+        resources=resources(raw.get("HostConfig") or {}),
+    )
+
+
+def resources(host: Mapping[str, Any]) -> Resources:
+    return Resources(
+        cpu_shares=int(host.get("CpuShares") or 0),
+        cpu_period=int(host.get("CpuPeriod") or 0),
+        cpu_quota=max(0, int(host.get("CpuQuota") or 0)),
+        memory_bytes=max(0, int(host.get("Memory") or 0)),
+        oom_score_adj=int(host.get("OomScoreAdj") or 0),
     )
 
 

@@ -19,6 +19,7 @@ from kubelet.types import (
 LABEL_ATTEMPT = "io.kubernetes.container.restartCount"
 LABEL_SANDBOX_ID = "io.kubernetes.sandbox.id"
 LABEL_NODE = "coxswain.io/node"
+LABEL_IMAGE_REF = "coxswain.io/image-ref"
 LABEL_TYPE = "io.kubernetes.docker.type"
 ANNOTATION_PREFIX = "annotation."
 MAX_HOSTNAME = 63

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from kubelet.runtime.naming import (
+    LABEL_IMAGE_REF,
     LABEL_SANDBOX_ID,
     MAX_HOSTNAME,
     annotation_labels,
@@ -52,8 +53,9 @@ def sandbox_body(
         "LogConfig": logs.config(),
         "Sysctls": dict(config.sysctls),
         "CgroupParent": config.cgroup_parent,
-        "SecurityOpt": ["no-new-privileges"],
+        "Runtime": config.runtime_handler,
         **_resources(config.resources),
+        **_security(config.security),
     }
     if config.host_pid:
         host["PidMode"] = "host"
@@ -67,13 +69,19 @@ def sandbox_body(
         # On the host's network the host's name is the pod's; Docker refuses another one.
         "Hostname": "" if config.host_network else config.hostname[:MAX_HOSTNAME],
         "Labels": {**annotation_labels(config.annotations), **config.labels, **identity, **node_labels},
+        "User": _user(config.security),
         "HostConfig": host,
     }
 
 
 def container_body(
-    sandbox_id: str, config: ContainerConfig, node_labels: Mapping[str, str], logs: LogLimits = DEFAULT_LIMITS
+    sandbox_id: str,
+    config: ContainerConfig,
+    node_labels: Mapping[str, str],
+    logs: LogLimits = DEFAULT_LIMITS,
+    seccomp_text: str = "",
 ) -> dict[str, Any]:
+    """``seccomp_text``: what is in the file of a seccomp profile that lies on the node."""
     identity = identity_labels(config.name, config.pod_name, config.namespace, config.uid, config.attempt)
     shared = f"container:{sandbox_id}"
     host: dict[str, Any] = {
@@ -83,8 +91,9 @@ def container_body(
         "Devices": [{"PathOnHost": d, "PathInContainer": d, "CgroupPermissions": "mrw"} for d in config.devices],
         "LogConfig": logs.config(),
         "CgroupParent": config.cgroup_parent,
+        "Runtime": config.runtime_handler,
         **_resources(config.resources),
-        **_security(config.security),
+        **_security(config.security, seccomp_text),
     }
     if config.host_pid:
         host["PidMode"] = "host"
@@ -101,6 +110,7 @@ def container_body(
             **identity,
             **node_labels,
             LABEL_SANDBOX_ID: sandbox_id,
+            **({LABEL_IMAGE_REF: config.image_ref} if config.image_ref else {}),
         },
         "OpenStdin": config.stdin,
         "StdinOnce": config.stdin_once,
@@ -131,13 +141,21 @@ def _resources(resources: Resources) -> dict[str, Any]:
     }
 
 
-def _security(security: SecurityContext) -> dict[str, Any]:
+def _security(security: SecurityContext, seccomp_text: str = "") -> dict[str, Any]:
     options = []
     if security.no_new_privileges:
         options.append("no-new-privileges")
-    if security.seccomp:
-        options.append(f"seccomp={security.seccomp}")
-    return {
+    if seccomp_text:
+        options.append(f"seccomp={seccomp_text}")
+    elif security.seccomp == "unconfined":
+        options.append("seccomp=unconfined")
+    if security.apparmor:
+        options.append(f"apparmor={security.apparmor}")
+    if security.selinux is not None:
+        label = security.selinux
+        parts = (("user", label.user), ("role", label.role), ("type", label.type), ("level", label.level))
+        options += [f"label={name}:{value}" for name, value in parts if value]
+    found: dict[str, Any] = {
         "Privileged": security.privileged,
         "ReadonlyRootfs": security.read_only_root_filesystem,
         "CapAdd": list(security.add_capabilities),
@@ -145,13 +163,16 @@ def _security(security: SecurityContext) -> dict[str, Any]:
         "GroupAdd": [str(group) for group in security.supplemental_groups],
         "SecurityOpt": options,
     }
+    if security.unmasked_proc:
+        found |= {"MaskedPaths": [], "ReadonlyPaths": []}
+    return found
 
 
 def _user(security: SecurityContext) -> str:
-    """Docker's ``user[:group]``; a group alone means that group for root, as containerd has it."""
+    """Docker's ``user[:group]``; a group alone goes with the image's user."""
     if security.run_as_user is None and security.run_as_group is None:
         return ""
-    user = str(security.run_as_user or 0)
+    user = str(security.run_as_user) if security.run_as_user is not None else security.run_as_username or "0"
     return user if security.run_as_group is None else f"{user}:{security.run_as_group}"
 
 

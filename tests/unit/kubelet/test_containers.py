@@ -62,7 +62,7 @@ def test_a_containers_security_context_wins_over_its_pods() -> None:
     own = {"runAsUser": 5, "readOnlyRootFilesystem": True, "capabilities": {"add": ["NET_ADMIN"], "drop": ["ALL"]}}
     of_pod = {"runAsUser": 1, "runAsGroup": 2, "fsGroup": 3, "supplementalGroups": [4]}
     made = config({"securityContext": own}, spec={"securityContext": of_pod}).security
-    assert (made.run_as_user, made.run_as_group, made.supplemental_groups) == (5, 2, (4, 3))
+    assert (made.run_as_user, made.run_as_group, made.supplemental_groups) == (5, 2, (3, 4))
     assert made.read_only_root_filesystem and made.add_capabilities == ("NET_ADMIN",)
 
 
