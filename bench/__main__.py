@@ -1,4 +1,7 @@
-"""Measures the running cluster: ``python -m bench api|pods|idle|up``. docs/benchmarks.md keeps the figures."""
+"""Measures the running cluster (or a node of its own): ``python -m bench api|node|pods|idle|up``.
+
+docs/benchmarks.md keeps the figures.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ import subprocess
 import time
 from contextlib import nullcontext
 
-from bench import api, idle, pods, yardstick
+from bench import api, idle, node, pods, yardstick
 from bench.cluster import KUBECONFIG, ROOT, alone
 
 
@@ -31,6 +34,9 @@ def main() -> None:
     start = what.add_parser("pods", help=pods.__doc__)
     start.add_argument("--counts", type=int, nargs="+", default=[1, 10, 50])
     start.add_argument("--image", default="busybox:1.35")
+    one = what.add_parser("node", help=node.__doc__)
+    one.add_argument("--pods", type=int, default=50)
+    one.add_argument("--seconds", type=int, default=30, help="while its pods do nothing")
     rest = what.add_parser("idle", help=idle.__doc__)
     rest.add_argument("--seconds", type=int, default=60)
     what.add_parser("up", help="how long ./cox up takes")
@@ -41,7 +47,10 @@ def main() -> None:
                 print(api.table(api.measure(chosen.seconds, chosen.pods), yardstick.measure(chosen.seconds)))
         case "pods":
             for count in chosen.counts:
-                print(pods.measure(count, chosen.image, KUBECONFIG), flush=True)
+                kubectl = ["kubectl", "--kubeconfig", str(KUBECONFIG), "-n", "default"]
+                print(pods.measure(count, chosen.image, kubectl), flush=True)
+        case "node":
+            print(node.measure(chosen.pods, chosen.seconds))
         case "idle":
             print(idle.measure(chosen.seconds))
         case "up":

@@ -6,8 +6,9 @@ import json
 import subprocess
 import threading
 import time
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 LIMIT_SECONDS = 240
@@ -17,7 +18,7 @@ WATCH = "/api/v1/namespaces/default/pods?watch=1&labelSelector=app%3Dstart-up"
 class _Watch:
     """When each pod was first seen running, and when it was seen gone."""
 
-    def __init__(self, kubectl: list[str]) -> None:
+    def __init__(self, kubectl: Sequence[str]) -> None:
         self.running: dict[str, float] = {}
         self.gone: dict[str, float] = {}
         self._process = subprocess.Popen([*kubectl, "get", "--raw", WATCH], stdout=subprocess.PIPE, text=True)
@@ -42,31 +43,60 @@ class _Watch:
         self._reader.join()
 
 
-def measure(count: int, image: str, kubeconfig: Path) -> str:
-    """One line: how long ``count`` pods took to run and to go."""
-    kubectl = ["kubectl", "--kubeconfig", str(kubeconfig), "-n", "default"]
+@dataclass
+class Started:
+    """Pods that were created at once. Seconds."""
+
+    kubectl: Sequence[str]
+    watch: _Watch
+    count: int
+    span: float
+    delays: list[float]
+
+    def __str__(self) -> str:
+        if not self.delays:
+            return f"none of {self.count} pods was seen running within {LIMIT_SECONDS} s"
+        seen, delays = len(self.delays), self.delays
+        line = f"{seen} of {self.count} pods running in {self.span:.2f} s ({seen / self.span:.1f} pods/s)"
+        return f"{line}, each after p50 {delays[len(delays) // 2]:.2f} s, max {delays[-1]:.2f} s"
+
+    def delete(self, left: Callable[[], int] = lambda: 0) -> str:
+        """How long until the API has none of them, and until ``left`` counts none."""
+        started = time.monotonic()
+        delete = [*self.kubectl, "delete", "pods", "-l", "app=start-up", "--wait=false"]
+        subprocess.run(delete, check=True, stdout=subprocess.DEVNULL)
+        _wait(lambda: len(self.watch.gone) >= self.count, started)
+        answered = time.monotonic() - started
+        _wait(lambda: not left(), started)
+        ended = time.monotonic() - started
+        return f"{len(self.watch.gone)} gone from the API in {answered:.2f} s, from the node in {ended:.2f} s"
+
+
+@contextmanager
+def started(
+    count: int, image: str, kubectl: Sequence[str], pod: Callable[[int, str], Any] | None = None
+) -> Iterator[Started]:
+    """Creates ``count`` pods and waits until all are seen running. ``kubectl``: the words that call it."""
     watch = _Watch(kubectl)
     try:
-        started = time.monotonic()
-        manifest = json.dumps({"apiVersion": "v1", "kind": "List", "items": [_pod(i, image) for i in range(count)]})
-        created = _create(kubectl, manifest)
-        _wait(lambda: len(watch.running) >= count, started)
-        if not watch.running:
-            return f"none of {count} pods was seen running within {LIMIT_SECONDS} s"
-        span = max(watch.running.values()) - started
-        delays = sorted(at - created[name] for name, at in watch.running.items())
-        line = f"{len(watch.running)} of {count} pods running in {span:.2f} s ({len(watch.running) / span:.1f} pods/s)"
-        line += f", each after p50 {delays[len(delays) // 2]:.2f} s, max {delays[-1]:.2f} s"
-        started = time.monotonic()
-        delete = [*kubectl, "delete", "pods", "-l", "app=start-up", "--wait=false"]
-        subprocess.run(delete, check=True, stdout=subprocess.DEVNULL)
-        _wait(lambda: len(watch.gone) >= count, started)
-        return f"{line}; {len(watch.gone)} gone in {time.monotonic() - started:.2f} s"
+        begun = time.monotonic()
+        make = pod or pod_of
+        items = [make(number, image) for number in range(count)]
+        created = _create(kubectl, json.dumps({"apiVersion": "v1", "kind": "List", "items": items}))
+        _wait(lambda: len(watch.running) >= count, begun)
+        span = max(watch.running.values(), default=begun) - begun
+        yield Started(kubectl, watch, count, span, sorted(at - created[name] for name, at in watch.running.items()))
     finally:
         watch.close()
 
 
-def _create(kubectl: list[str], manifest: str) -> dict[str, float]:
+def measure(count: int, image: str, kubectl: Sequence[str]) -> str:
+    """One line: how long ``count`` pods took to run and to go."""
+    with started(count, image, kubectl) as pods:
+        return f"{pods}; {pods.delete()}"
+
+
+def _create(kubectl: Sequence[str], manifest: str) -> dict[str, float]:
     """Creates, and notes when kubectl said so of each pod."""
     create = subprocess.Popen([*kubectl, "create", "-f", "-"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert create.stdin is not None
@@ -81,7 +111,7 @@ def _wait(done: Callable[[], bool], started: float) -> None:
         time.sleep(0.02)
 
 
-def _pod(number: int, image: str) -> dict[str, Any]:
+def pod_of(number: int, image: str) -> dict[str, Any]:
     container = {"name": "c", "image": image, "imagePullPolicy": "IfNotPresent", "command": ["sleep", "10000"]}
     return {
         "apiVersion": "v1",

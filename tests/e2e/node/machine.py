@@ -117,6 +117,7 @@ class Machine:
         self.etcd = self._process("etcd", ["etcd", *_flags(self._etcd_flags())])
         self.apiserver = self._process("apiserver", _python("apiserver", self._apiserver_flags()))
         self.manager = self._process("controller-manager", _python("controller_manager", self._manager_flags()))
+        self.scheduler = self._process("scheduler", _python("scheduler", self._scheduler_flags()))
         self.kubelet = self._process("kubelet", _python("kubelet", {**self._kubelet_flags(), **(extra or {})}))
 
     def __enter__(self) -> Machine:
@@ -167,7 +168,7 @@ class Machine:
             self.run("ip", "link", "set", link, "up")
         self.run("sysctl", "-qw", "net.ipv4.ip_forward=1")
         self._stack.callback(self._clean_up)
-        for process in (self.etcd, self.apiserver, self.manager, self.kubelet):
+        for process in (self.etcd, self.apiserver, self.manager, self.scheduler, self.kubelet):
             self._stack.callback(process.stop)
         self.etcd.start()
         self.apiserver.start()
@@ -175,6 +176,12 @@ class Machine:
         self.manager.start()
         self.kubelet.start()
         eventually("the node is Ready", self.node_ready)
+
+    def start_scheduler(self) -> None:
+        """For those who let it choose the only node."""
+        self.scheduler.start()
+        lease = ("lease", "kube-scheduler", "-n", "kube-system")
+        eventually("the scheduler leads", lambda: self.kubectl().find(*lease))
 
     def api_ready(self) -> bool:
         assert self.apiserver.running is not None and self.apiserver.running.poll() is None
@@ -256,6 +263,16 @@ class Machine:
             "tls-private-key-file": pki / "controller-manager.key",
             "bind-address": "127.0.0.1",
             "secure-port": MANAGER,
+        }
+
+    def _scheduler_flags(self) -> dict[str, object]:
+        pki = self.pki
+        return {
+            "kubeconfig": pki / "scheduler.conf",
+            "client-ca-file": pki / "ca.crt",
+            "tls-cert-file": pki / "scheduler.crt",
+            "tls-private-key-file": pki / "scheduler.key",
+            "bind-address": "127.0.0.1",
         }
 
     def _kubelet_flags(self) -> dict[str, object]:
