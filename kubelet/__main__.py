@@ -23,6 +23,7 @@ from common.informer import InformerFactory
 from common.process import Process, parse, run
 from common.serving import TLSOptions, serve
 from common.tunnel import SpdyTunnelProtocol
+from kubelet import metrics
 from kubelet.housekeeping import AddressKeeper
 from kubelet.imagegc import ImageGC
 from kubelet.manager import PodManager
@@ -34,11 +35,12 @@ from kubelet.node.machine import read_machine, read_usage
 from kubelet.node.status import NodeIdentity, Observation, allocatable_amounts
 from kubelet.node.thresholds import Pressure, parse_thresholds
 from kubelet.runtime.docker import DockerRuntime
+from kubelet.runtime.measured import measure
 from kubelet.runtime.spec import LogLimits
 from kubelet.server.app import KubeletServer
-from kubelet.server.stats import StatsCollector
 from kubelet.settings import KubeletSettings, parse_labels, parse_reserved, parse_taints, split
 from kubelet.staticpods.files import ManifestFolder
+from kubelet.stats.collector import StatsCollector
 from kubelet.types import KubeletConfig
 from kubelet.volumes.manager import VolumeManager
 from kubelet.volumes.objects import CachedObjects
@@ -69,8 +71,10 @@ async def kubelet(settings: KubeletSettings, cluster: ClusterConfig, identity: N
     name, root = identity.name, settings.root
     network_state = root / "network"
     limits = LogLimits(parse_bytes(settings.container_log_max_size), settings.container_log_max_files)
-    runtime = DockerRuntime(
-        name, settings.container_runtime_endpoint.removeprefix(_UNIX), logs=limits, seccomp_root=root / "seccomp"
+    runtime = measure(
+        DockerRuntime(
+            name, settings.container_runtime_endpoint.removeprefix(_UNIX), logs=limits, seccomp_root=root / "seccomp"
+        )
     )
     network = PodNetwork(NetworkConfig(name, network_state, settings.cluster_cidr, settings.bridge))
     pods_config = _pods_config(settings, identity)
@@ -113,7 +117,16 @@ async def kubelet(settings: KubeletSettings, cluster: ClusterConfig, identity: N
             else:
                 manager.set_static([])
 
-            app = KubeletServer(manager, runtime, StatsCollector(runtime, name, root), healthy).app()
+            metrics.NODE_NAME.labels(name).set(1)
+            stats = StatsCollector(
+                runtime,
+                name,
+                root,
+                pods=manager.pods,
+                pod_log_dir=Path(settings.pod_log_dir),
+                socket_path=settings.container_runtime_endpoint.removeprefix(_UNIX),
+            )
+            app = KubeletServer(manager, runtime, stats, healthy).app()
             for part in (
                 informers.run(),
                 recorder.run(),

@@ -211,6 +211,8 @@ class RuntimeContainer:
     """As its ContainerConfig said; "" when it said nothing."""
     resources: Resources = field(default_factory=Resources)
     """What the runtime holds it to now."""
+    writable_layer: str = ""
+    """The folder of what it changed of its image's files, if the runtime tells."""
 
     @property
     def is_sandbox(self) -> bool:
@@ -253,6 +255,37 @@ class RuntimeEvent:
 
 
 @dataclass(frozen=True, slots=True)
+class CgroupDetails:
+    """What monitors want to know of a cgroup beside its use of CPU and memory. 0 for no limit, and for what this kernel
+    does not tell."""
+
+    cpu_user_nanoseconds: int = 0
+    cpu_system_nanoseconds: int = 0
+    cfs_periods: int = 0
+    cfs_throttled_periods: int = 0
+    cfs_throttled_nanoseconds: int = 0
+    cpu_shares: int = 0
+    cpu_quota: int = 0
+    """Microseconds of a period."""
+    cpu_period: int = 0
+    memory_cache_bytes: int = 0
+    memory_mapped_file_bytes: int = 0
+    memory_max_usage_bytes: int = 0
+    memory_failures: int = 0
+    """How often the limit was hit."""
+    memory_soft_limit_bytes: int = 0
+    own_page_faults: int = 0
+    """Without those of cgroups below."""
+    own_major_page_faults: int = 0
+    oom_events: int = 0
+    threads_max: int = 0
+    read_bytes: int = 0
+    written_bytes: int = 0
+    reads: int = 0
+    writes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class ContainerStats:
     """Cumulative CPU time and what memory is in use now."""
 
@@ -263,6 +296,16 @@ class ContainerStats:
     memory_working_set_bytes: int
     memory_rss_bytes: int
     pids: int
+    cgroup: str = ""
+    """Its path; "" when the figures are the runtime's and nothing is known of it."""
+    page_faults: int = 0
+    major_page_faults: int = 0
+    swap_bytes: int = 0
+    memory_limit_bytes: int = 0
+    """0 for none."""
+    swap_limit_bytes: int | None = None
+    """Of swap alone; None where swap is not accounted for, 0 for no limit."""
+    details: CgroupDetails | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -357,6 +400,13 @@ class Runtime(Protocol):
 
     async def attach(self, container_id: str, *, tty: bool = False, stdin: bool = False) -> ExecSession: ...
     async def stats(self, container_id: str) -> ContainerStats: ...
+    async def stats_of(
+        self, containers: Sequence[RuntimeContainer], *, full: bool = False
+    ) -> Mapping[str, ContainerStats]:
+        """Of running containers, by id; those that end meanwhile are left out. ``full``: with details."""
+
+    async def cgroup_stats(self, paths: Sequence[str], *, full: bool = False) -> Mapping[str, ContainerStats]:
+        """Of cgroups that hold containers (a pod's, all pods'), by path; those that are not there are left out."""
 
 
 @dataclass(frozen=True, slots=True)

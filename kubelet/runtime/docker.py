@@ -12,12 +12,13 @@ import base64
 import dataclasses
 import json
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from kubelet.runtime import inspect, spec
+from kubelet.runtime.figures import Figures
 from kubelet.runtime.hijack import HijackedSession, open_hijacked
 from kubelet.runtime.naming import LABEL_NODE
 from kubelet.runtime.pool import DockerPool
@@ -76,6 +77,7 @@ class DockerRuntime:
         self._seccomp_root = seccomp_root
         self._pool = DockerPool(socket_path, threads=threads)
         self._streams = DockerStreams(socket_path)
+        self._figures = Figures(self.stats)
         self._known: dict[str, tuple[str, RuntimeContainer]] = {}
         self._exits: dict[str, asyncio.Event] = {}
         self._negative_oom_score_refused = False
@@ -461,6 +463,14 @@ class DockerRuntime:
     async def stats(self, container_id: str) -> ContainerStats:
         raw = await self._pool.call(lambda api: api.stats(container_id, stream=False, one_shot=True))
         return inspect.stats(container_id, raw)
+
+    async def stats_of(
+        self, containers: Sequence[RuntimeContainer], *, full: bool = False
+    ) -> Mapping[str, ContainerStats]:
+        return await self._figures.of(containers, full)
+
+    async def cgroup_stats(self, paths: Sequence[str], *, full: bool = False) -> Mapping[str, ContainerStats]:
+        return await self._figures.at(paths, full)
 
 
 def _refuses_oom_score(error: RuntimeFailure) -> bool:

@@ -73,6 +73,7 @@ def container(raw: Mapping[str, Any]) -> RuntimeContainer:
         log_path=raw.get("LogPath") or "",
         image_ref=labels.get(LABEL_IMAGE_REF, ""),
         resources=resources(raw.get("HostConfig") or {}),
+        writable_layer=str(((raw.get("GraphDriver") or {}).get("Data") or {}).get("UpperDir") or ""),
     )
 
 

@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import msgspec
-import prometheus_client
 from lightkube.models.core_v1 import Container
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.requests import HTTPConnection, Request
-from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
+from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route, WebSocketRoute
 from starlette.types import ASGIApp
 from starlette.websockets import WebSocket
@@ -22,8 +21,9 @@ from common.tunnel import Tunnel, tunnel_of
 from kubelet.pods.identity import find_container
 from kubelet.server import logs, portforward, portforward_websocket, remotecommand, websockets
 from kubelet.server.auth import Authorization
+from kubelet.server.metrics import Counted, Figures
 from kubelet.server.session import refusal
-from kubelet.server.stats import StatsCollector
+from kubelet.stats.collector import StatsCollector
 from kubelet.types import ExecSession, PodSource, Runtime, RuntimeFailure
 
 OpenSession = Callable[[], Awaitable[ExecSession]]
@@ -42,12 +42,11 @@ class KubeletServer:
         pod = "/{namespace}/{pod}"
         routes = [
             Route("/healthz", self.healthz),
-            Route("/metrics", self.metrics),
             Route("/pods", self.list_pods),
             Route("/pods/", self.list_pods),
             Route("/runningpods/", self.running_pods),
             Route("/runningpods", self.running_pods),
-            Route("/stats/summary", self.summary),
+            *Figures(self.stats, self.runtime).routes(),
             Route(f"/containerLogs{pod}/{{container}}", self.container_logs),
             Route(f"/portForward{pod}", self.port_forward, methods=["GET", "POST"]),
             Route(f"/portForward{pod}/{{uid}}", self.port_forward, methods=["GET", "POST"]),
@@ -63,7 +62,7 @@ class KubeletServer:
                 routes.append(Route(path, over_spdy, methods=["GET", "POST"]))
         return Starlette(
             routes=routes,
-            middleware=[Middleware(Authorization)],
+            middleware=[Middleware(Counted), Middleware(Authorization)],
             exception_handlers={StatusError: answer_error, RuntimeFailure: answer_error},
         )
 
@@ -73,9 +72,6 @@ class KubeletServer:
         except Exception as error:
             return PlainTextResponse(f"healthz check failed: {error}", status_code=500)
         return PlainTextResponse("ok")
-
-    async def metrics(self, request: Request) -> Response:
-        return Response(prometheus_client.generate_latest(), media_type=prometheus_client.CONTENT_TYPE_LATEST)
 
     async def list_pods(self, request: Request) -> Response:
         return pod_list(self.pods.pods())
@@ -91,9 +87,6 @@ class KubeletServer:
             if not container.is_sandbox:
                 pod["spec"]["containers"].append({"name": container.name, "image": container.image, "resources": {}})
         return pod_list(list(pods.values()))
-
-    async def summary(self, request: Request) -> Response:
-        return JSONResponse(await self.stats.summary())
 
     async def container_logs(self, request: Request) -> Response:
         path = request.path_params

@@ -18,7 +18,7 @@ from kubernetes.stream import portforward
 from common.serving import TLSOptions, serve
 from common.tunnel import SpdyTunnelProtocol
 from kubelet.server.app import KubeletServer
-from kubelet.server.stats import StatsCollector
+from kubelet.stats.collector import StatsCollector
 from tests.integration.conftest import ApiServer
 
 

@@ -14,7 +14,7 @@ from typing import Any, Self
 from common.serving import TLSOptions, serve
 from common.tunnel import SpdyTunnelProtocol
 from kubelet.server.app import KubeletServer
-from kubelet.server.stats import StatsCollector
+from kubelet.stats.collector import StatsCollector
 from tests.integration.conftest import free_port
 
 LOG = ("first\n", "second\n")

@@ -19,7 +19,7 @@ from common.serving import TLSOptions, serve
 from common.tunnel import SpdyTunnelProtocol
 from kubelet.server.app import KubeletServer
 from kubelet.server.spdy.frames import Data, Decoder, Encoder, Frame, GoAway, Ping, RstStream, SynReply, SynStream
-from kubelet.server.stats import StatsCollector
+from kubelet.stats.collector import StatsCollector
 
 LIMIT = 10
 

@@ -21,7 +21,7 @@ from common.api.status import BadRequest, NotFound
 from common.serving import PeerIdentity
 from kubelet.server.app import KubeletServer
 from kubelet.server.logs import parse_options
-from kubelet.server.stats import StatsCollector, busy_nanoseconds, nano_cores
+from kubelet.stats.collector import StatsCollector
 from kubelet.types import ContainerState, ContainerStats, RuntimeContainer, RuntimeFailure, RuntimeNotFound
 
 API_SERVER = PeerIdentity("kube-apiserver-kubelet-client", ())
@@ -85,9 +85,20 @@ class FakeRuntime:
     async def list_containers(self, pod_uid: str | None = None) -> list[RuntimeContainer]:
         return [_container("POD", 1), _container("app", 2), _container("gone", 3, ContainerState.EXITED)]
 
-    async def stats(self, container_id: str) -> ContainerStats:
-        number = int(container_id)
-        return ContainerStats(container_id, EPOCH, number * 100, number * 10, number * 5, number, 1)
+    async def stats_of(
+        self, containers: Sequence[RuntimeContainer], *, full: bool = False
+    ) -> dict[str, ContainerStats]:
+        numbers = {each.id: int(each.id) for each in containers}
+        return {key: ContainerStats(key, EPOCH, n * 100, n * 10, n * 5, n, 1) for key, n in numbers.items()}
+
+    async def cgroup_stats(self, paths: Sequence[str], *, full: bool = False) -> dict[str, ContainerStats]:
+        return {}
+
+    async def list_images(self) -> list[Any]:
+        return []
+
+    async def info(self) -> Any:
+        raise RuntimeFailure("away")
 
 
 def _container(name: str, number: int, state: ContainerState = ContainerState.RUNNING) -> RuntimeContainer:
@@ -319,18 +330,6 @@ def test_lists_and_figures(client: TestClient) -> None:
     assert pod["podRef"] == {"name": "web", "namespace": "default", "uid": "uid-1"}
     assert [container["name"] for container in pod["containers"]] == ["app"]
     assert pod["cpu"]["usageCoreNanoSeconds"] == 300
-
-
-def test_a_rate_needs_two_samples() -> None:
-    first = ContainerStats("1", EPOCH, 1_000_000_000, 0, 0, 0, 0)
-    second = ContainerStats("1", EPOCH + timedelta(seconds=2), 2_000_000_000, 0, 0, 0, 0)
-    assert nano_cores(None, second) is None
-    assert nano_cores(first, second) == 500_000_000
-    assert nano_cores(second, first) is None
-
-
-def test_idle_time_is_not_use() -> None:
-    assert busy_nanoseconds("cpu  1 2 3 1000 500 4 5 6 7 8\ncpu0 …") == 21 * 10_000_000
 
 
 def test_a_runtime_that_lost_the_container(runtime: FakeRuntime) -> None:
