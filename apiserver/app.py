@@ -26,7 +26,7 @@ from apiserver.endpoints.get import get
 from apiserver.endpoints.list import list_objects
 from apiserver.endpoints.patch import patch
 from apiserver.endpoints.paths import ResourcePath
-from apiserver.endpoints.request import Answer, Receive, Request, Scope, Send, Target, send_answer
+from apiserver.endpoints.request import PIECE, Answer, Receive, Request, Scope, Send, Target, send_answer
 from apiserver.endpoints.scale import get_scale, patch_scale, update_scale
 from apiserver.endpoints.update import update
 from apiserver.endpoints.watch import watch
@@ -147,7 +147,7 @@ class ApiServer:
                 answer = await refusal(request, InternalError(text))
             if answer is not None and not sent.status:
                 code, size = answer.status, len(answer.body)
-                await send_answer(scope, send, answer, request.warnings)
+                await send_answer(scope, sent, answer, request.warnings)
             else:
                 # What was sent by itself; if it broke off, the connection ends there.
                 code = sent.status or 200
@@ -344,7 +344,11 @@ def _check_scope(path: ResourcePath, resource: Resource) -> None:
 
 
 class _Sent:
-    """``send`` that remembers whether, and with which status, an answer has begun."""
+    """``send`` that remembers whether, and with which status, an answer has begun, and sends a large body in pieces.
+
+    A transport takes all it is given, and over TLS it says only at the next piece that it is too much. In pieces, the
+    request is in flight, and its time runs, for as long as the server holds its answer.
+    """
 
     __slots__ = ("_send", "status")
 
@@ -355,6 +359,12 @@ class _Sent:
     async def __call__(self, message: MutableMapping[str, Any]) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
+        elif len(body := message.get("body", b"")) > PIECE:
+            begin = len(body) - (len(body) % PIECE or PIECE)
+            for at in range(0, begin, PIECE):
+                piece = memoryview(body)[at : at + PIECE]
+                await self._send({"type": "http.response.body", "body": piece, "more_body": True})
+            message = {**message, "body": body[begin:]}
         await self._send(message)
 
 

@@ -32,10 +32,20 @@ KEEP_ALIVE_SECONDS = 180
 BACKLOG = 1024
 HEAD_SECONDS = 32.0
 """How long a request's line and headers may take (upstream's ReadHeaderTimeout)."""
-STALL_SECONDS = 60.0
-"""How long a client may take nothing of an answer that waits for it."""
+TAKING_SECONDS = 60.0
+"""How long a client may take for what is left of an answer when all of it has been written."""
 MAX_HEAD = 1024 * 1024
 """Bytes of a request's line and headers (Go's default): whoever sends more, known or not, is cut off."""
+MAX_HEADERS = 4096
+"""Headers of a head that is not complete: a short one takes thirty times its bytes."""
+PER_PIECE, PER_BYTE = 16, 2
+"""Bytes that a chunked body may spend on saying where its pieces end, as Go counts them: what is beyond (extensions,
+trailers) is counted as a head is."""
+MAX_PIPELINED = 16
+"""Requests that a client may send before it has the answer to the first."""
+KEEP_ALIVE_PROBES = {socket.TCP_KEEPIDLE: 60, socket.TCP_KEEPINTVL: 15, socket.TCP_KEEPCNT: 4}
+"""A machine that is gone says no goodbye: a silent one is asked (seconds, seconds, times). A watch or a shell would
+else keep its connection for good."""
 
 
 @dataclass(frozen=True)
@@ -89,17 +99,39 @@ ONE_PIECE = 16 * 1024
 TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 
 
+class _Trailers(list[tuple[bytes, bytes]]):
+    """Headers after a body: nobody asked for them, and who is asked for has been judged by those before."""
+
+    def append(self, header: tuple[bytes, bytes]) -> None:
+        pass
+
+
+_TRAILERS = _Trailers()
+
+
+def keep_alive(transport: asyncio.BaseTransport) -> None:
+    """Asks a silent peer now and then whether it is still there."""
+    raw = transport.get_extra_info("socket")
+    if raw is None or raw.family not in (socket.AF_INET, socket.AF_INET6):
+        return
+    raw.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, value in KEEP_ALIVE_PROBES.items():
+        raw.setsockopt(socket.IPPROTO_TCP, option, value)
+
+
 class CoxProtocol(HttpToolsProtocol):
     """uvicorn's protocol, which learns the client certificate once for each connection and bounds a request's head."""
 
     _head: int | None = 0
     """Bytes that have come of a head that is not complete; None in a body."""
+    _waste = 0
+    """Bytes that have come with a body and are none of it."""
     _date: tuple[list[tuple[bytes, bytes]], bytes] = ([], b"")
     """The headers of every answer, and their lines."""
     _late: asyncio.TimerHandle | None = None
     """Ends a connection whose client lets the server wait for the rest of a request."""
-    _stalled: asyncio.TimerHandle | None = None
-    """Ends a connection whose client takes nothing of its answer."""
+    _taking: asyncio.TimerHandle | None = None
+    """Ends a connection whose client does not take its answer."""
 
     def data_received(self, data: bytes) -> None:
         if not self.refuses(data):
@@ -118,59 +150,69 @@ class CoxProtocol(HttpToolsProtocol):
             self._late = None
 
     def refuses(self, data: bytes) -> bool:
-        """Whether a head has grown too large with this; the connection ends then."""
+        """Whether a head, or what is no body after it, has grown too large with this; the connection ends then."""
         if self._head is None:
-            return False
+            self._waste += len(data)  # on_body takes off what is none
+            if self._waste - len(data) <= MAX_HEAD:
+                return False
+            self.transport.abort()
+            return True
         self._head += len(data)
-        if self._head <= MAX_HEAD:
+        if self._head <= MAX_HEAD and (not self.headers or len(self.headers) <= MAX_HEADERS):
             return False
         self.transport.write(TOO_LARGE)
         self.transport.close()
         return True
 
     def on_headers_complete(self) -> None:
-        self._head = None
+        self._head, self._waste = None, 0
         self._came()
         super().on_headers_complete()
+        self.headers = [*self.headers] if self.parser.should_upgrade() else _TRAILERS
+        if len(self.pipeline) > MAX_PIPELINED:
+            raise ValueError("too many requests at once")
+
+    def on_body(self, body: bytes) -> None:
+        self._waste = max(self._waste - (1 + PER_BYTE) * len(body) - PER_PIECE, 0)
+        super().on_body(body)
 
     def on_message_complete(self) -> None:
         self._head = 0
         self._came()
         super().on_message_complete()
 
+    def send_400_response(self, msg: str) -> None:
+        """Not into the middle of another answer."""
+        if self.pipeline or (self.cycle is not None and self.cycle.response_started != self.cycle.response_complete):
+            self.transport.abort()
+        else:
+            super().send_400_response(msg)
+
     def on_response_complete(self) -> None:
         super().on_response_complete()
         if self._head is None:
             self.expect_rest()
-        if self.flow.write_paused and self._stalled is None:
-            self._expect_taking()
+        if self.flow.write_paused and self._taking is None:
+            # It is written, however large: it stays in memory until its client takes it.
+            self._taking = self.loop.call_later(TAKING_SECONDS, self.transport.abort)
 
-    def _expect_taking(self) -> None:
-        """An answer is written at once, however large: it stays in memory until its client takes it, or stops to."""
-        left = self.transport.get_write_buffer_size()
-        self._stalled = self.loop.call_later(STALL_SECONDS, self._look, left)
-
-    def _look(self, left: int) -> None:
-        self._stalled = None
-        if self.transport.get_write_buffer_size() >= left:
-            self.transport.abort()
-        else:
-            self._expect_taking()
+    def _taken(self) -> None:
+        if self._taking is not None:
+            self._taking.cancel()
+            self._taking = None
 
     def resume_writing(self) -> None:
-        if self._stalled is not None:
-            self._stalled.cancel()
-            self._stalled = None
+        self._taken()
         super().resume_writing()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._came()
-        if self._stalled is not None:
-            self._stalled.cancel()
+        self._taken()
         super().connection_lost(exc)
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        keep_alive(transport)
         # app_state is copied into every scope of this connection, of websockets too
         peer = peer_identity(transport.get_extra_info("ssl_object"))
         self.app_state = {**self.app_state, "peer": peer, "abort": transport.abort, "answer": self.answer}

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
 from common.api.status import NotAcceptable
+from common.remember import remembered
 
 JSON, YAML = "application/json", "application/yaml"
 MEDIA_TYPES = (JSON, YAML)
@@ -32,7 +32,7 @@ class Accepted:
     pretty: bool = False
 
 
-@lru_cache(maxsize=512)
+@remembered(512)
 def parse_accept(header: str) -> tuple[Accepted, ...]:
     """The forms in the client's order of preference; empty when none can be given."""
     found: list[tuple[tuple[float, bool, bool], Accepted]] = []
@@ -66,7 +66,7 @@ def not_acceptable(offered: Sequence[str] = MEDIA_TYPES) -> NotAcceptable:
     return NotAcceptable(f"only the following media types are accepted: {', '.join(offered)}")
 
 
-@lru_cache(maxsize=512)
+@remembered(512)
 def media_of(header: str) -> Accepted:
     """How to write what has one form only: a Status, or a document. JSON for clients that take nothing there is."""
     for form in parse_accept(header):
@@ -75,7 +75,7 @@ def media_of(header: str) -> Accepted:
     return Accepted()
 
 
-@lru_cache(maxsize=512)
+@remembered(512)
 def takes_gzip(header: str) -> bool:
     """As upstream reads Accept-Encoding: the bare word, whatever its place; a quality is not looked at."""
     return any(token.strip() == "gzip" for token in header.split(","))

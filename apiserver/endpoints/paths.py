@@ -6,7 +6,8 @@ https://kubernetes.io/docs/reference/using-api/api-concepts/#resource-uris
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
+
+from common.remember import remembered
 
 NAMESPACE_SUBRESOURCES = frozenset({"status", "finalize"})
 
@@ -26,7 +27,7 @@ class ResourcePath:
     """The old ``/api/v1/watch/…`` form."""
 
 
-@lru_cache(maxsize=4096)
+@remembered(4096)
 def parse(path: str) -> ResourcePath | None:
     """None for what is not below ``/api/v1`` or ``/apis/<group>/<version>``."""
     parts = path.strip("/").split("/")

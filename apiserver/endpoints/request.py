@@ -22,6 +22,8 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 MAX_BODY = 3 * 1024 * 1024
 """Upstream's limit of a request body."""
 MAX_WARNING, MAX_WARNINGS = 256, 100
+PIECE = 256 * 1024
+"""Bytes of an answer that are written at once; the next have to wait until the client takes these."""
 JSON = b"application/json"
 
 
@@ -185,10 +187,15 @@ def warning_header(text: str) -> tuple[bytes, bytes]:
 
 
 async def send_answer(scope: Scope, send: Send, answer: Answer, warnings: Sequence[str] = ()) -> None:
-    body = scope["method"] != "HEAD"
-    if not answer.headers and not warnings and body and (at_once := scope["state"].get("answer")) is not None:
+    body = answer.body if scope["method"] != "HEAD" else b""
+    if (
+        not answer.headers
+        and not warnings
+        and 0 < len(body) <= PIECE
+        and (at_once := scope["state"].get("answer")) is not None
+    ):
         head = b"content-type: %s\r\ncontent-length: %d\r\ncache-control: no-cache, private\r\n"
-        if at_once(scope, answer.status, head % (answer.content_type, len(answer.body)), answer.body):
+        if at_once(scope, answer.status, head % (answer.content_type, len(body)), body):
             return
     headers = [
         (b"content-type", answer.content_type),
@@ -198,4 +205,4 @@ async def send_answer(scope: Scope, send: Send, answer: Answer, warnings: Sequen
     ]
     headers += map(warning_header, list(dict.fromkeys(warnings))[:MAX_WARNINGS])
     await send({"type": "http.response.start", "status": answer.status, "headers": headers})
-    await send({"type": "http.response.body", "body": answer.body if body else b"", "more_body": False})
+    await send({"type": "http.response.body", "body": body, "more_body": False})

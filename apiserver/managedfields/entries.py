@@ -9,13 +9,13 @@ managedfields/internal/managedfields.go, capmanagers.go.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from functools import lru_cache
 from typing import Any
 
 import orjson
 
 from apiserver.managedfields.sets import Fields, FieldsError, parse_root, union
 from common.api.status import FieldError, invalid_value
+from common.remember import remembered
 
 Entry = dict[str, Any]
 Identity = tuple[str, str, str, str]
@@ -169,7 +169,7 @@ def check_manager(manager: str, path: str = "fieldManager") -> list[FieldError]:
     return errors
 
 
-@lru_cache(maxsize=256)
+@remembered(256)
 def manager_of_agent(agent: str) -> str:
     """The manager of a client that names none: what its User-Agent begins with."""
     name = ""

@@ -12,10 +12,10 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import lru_cache
 from typing import Any, Protocol
 
 from common.api.quantity import canonical
+from common.remember import remembered
 
 Quick = Callable[[Any], bool]
 MAX_STRICT_ERRORS = 100
@@ -155,7 +155,7 @@ class IntOrString:
         return 0
 
 
-@lru_cache(maxsize=4096)
+@remembered(4096)
 def _is_canonical(value: str) -> bool:
     try:
         return canonical(value) == value
@@ -163,7 +163,7 @@ def _is_canonical(value: str) -> bool:
         return False
 
 
-@lru_cache(maxsize=4096)
+@remembered(4096)
 def _is_canonical_milli(value: str) -> bool:
     try:
         return canonical(value, milli=True) == value

@@ -14,7 +14,7 @@ import struct
 import zlib
 from collections import OrderedDict
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from apiserver.storage.cache import Entry
 
@@ -22,6 +22,8 @@ LEVEL = 1
 """As upstream."""
 MOST, MOST_BYTES = 16, 8 * 1024 * 1024
 """What is kept for one resource."""
+AT_A_TIME = 2
+"""Lists of one resource that are being compressed; the others wait for as long as somebody waits for them."""
 _HEADER = b"\x1f\x8b\x08\0\0\0\0\0\x04\xff"
 _POLYNOMIAL = 0xEDB88320
 _STORED = 0xFFFF
@@ -49,12 +51,23 @@ class Segment:
         return b"".join((*blocks, self.deflated, trailer))
 
 
+@dataclass(eq=False)
+class _Making:
+    """A segment that is being made. Whoever wants it waits for the same task; it is dropped when all have gone before
+    it was begun."""
+
+    task: asyncio.Task[Segment] = field(init=False)
+    waiting: int = 0
+    begun: bool = False
+
+
 class ZippedLists:
     """The segments of one resource's lists."""
 
     def __init__(self) -> None:
         self._kept: OrderedDict[Hashable, Segment] = OrderedDict()
-        self._making: dict[Hashable, asyncio.Task[Segment]] = {}
+        self._making: dict[Hashable, _Making] = {}
+        self._room = asyncio.Semaphore(AT_A_TIME)
         self._bytes = 0
 
     async def segment(self, key: Hashable, stamp: int, entries: Sequence[Entry]) -> Segment:
@@ -63,27 +76,42 @@ class ZippedLists:
         if kept is not None and kept.stamp == stamp:
             self._kept.move_to_end(key)
             return kept
-        task = self._making.get((key, stamp))
-        if task is None:
-            task = self._making[key, stamp] = asyncio.create_task(self._make(key, stamp, entries))
-            task.add_done_callback(lambda done: done.cancelled() or done.exception())
-        return await asyncio.shield(task)
+        making = self._making.get((key, stamp))
+        if making is None:
+            making = self._making[key, stamp] = _Making()
+            making.task = asyncio.create_task(self._make(making, key, stamp, entries))
+            making.task.add_done_callback(lambda done: done.cancelled() or done.exception())
+        making.waiting += 1
+        try:
+            return await asyncio.shield(making.task)
+        finally:
+            making.waiting -= 1
+            if not making.waiting and not making.begun:
+                making.task.cancel()
+                self._unlist(key, stamp, making)
 
     def forget(self) -> None:
         self._kept.clear()
         self._making.clear()
         self._bytes = 0
 
-    async def _make(self, key: Hashable, stamp: int, entries: Sequence[Entry]) -> Segment:
+    async def _make(self, making: _Making, key: Hashable, stamp: int, entries: Sequence[Entry]) -> Segment:
         try:
-            segment = await asyncio.to_thread(_compress, stamp, entries)
+            async with self._room:
+                making.begun = True
+                segment = await asyncio.to_thread(_compress, stamp, entries)
         finally:
-            current = self._making.get((key, stamp)) is asyncio.current_task()
-            if current:
-                del self._making[key, stamp]
+            current = self._unlist(key, stamp, making)
         if current:  # else it was forgotten meanwhile
             self._keep(key, segment)
         return segment
+
+    def _unlist(self, key: Hashable, stamp: int, making: _Making) -> bool:
+        """Whether it was still wanted."""
+        current = self._making.get((key, stamp)) is making
+        if current:
+            del self._making[key, stamp]
+        return current
 
     def _keep(self, key: Hashable, segment: Segment) -> None:
         before = self._kept.get(key)

@@ -5,7 +5,6 @@ https://kubernetes.io/docs/tasks/access-application-cluster/access-cluster-servi
 
 from __future__ import annotations
 
-import ipaddress
 import random
 import re
 import ssl
@@ -13,6 +12,7 @@ from dataclasses import dataclass
 from urllib.parse import quote
 
 from apiserver.endpoints.request import Answer, Request, Send
+from apiserver.subresources.addresses import check_address, proxyable
 from apiserver.subresources.context import Context
 from apiserver.subresources.relay import proxy, tunnel_of
 from apiserver.subresources.upstream import Target
@@ -59,7 +59,7 @@ def _unverified_tls(scheme: str) -> ssl.SSLContext | None:
     """Pods and services have certificates of their own making; upstream does not verify them either."""
     if scheme != "https":
         return None
-    context = ssl.create_default_context()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
     return context
@@ -68,24 +68,12 @@ def _unverified_tls(scheme: str) -> ssl.SSLContext | None:
 _PORT = re.compile(r"[0-9]{1,5}")
 
 
-def check_address(address: str) -> None:
-    """Who may write an address into an object must not reach what listens for this machine alone, or its neighbours'
-    metadata services (upstream: proxyutil.IsProxyableIP). Raises BadRequest."""
-    try:
-        ip = ipaddress.ip_address(address)
-    except ValueError:
-        return  # a node's host name
-    ip = getattr(ip, "ipv4_mapped", None) or ip  # ::ffff:127.0.0.1 is 127.0.0.1 to whoever connects to it
-    if ip.is_loopback or ip.is_link_local or ip.is_multicast or ip.is_unspecified or str(ip) == "255.255.255.255":
-        raise BadRequest("address not allowed")
-
-
 async def node(context: Context, connection: Connection, request: Request, send: Send) -> Answer | None:
     wanted = parse_name(connection.name, "node")
     target = await context.kubelet.target(wanted.name)
     if wanted.port and wanted.port != str(target.port):
-        check_address(target.host)
-        target = Target(target.host, _number(wanted.port, "node"), _unverified_tls(wanted.scheme))
+        port, addresses = _number(wanted.port, "node"), await proxyable(target.host)
+        target = Target(target.host, port, _unverified_tls(wanted.scheme), addresses)
     return await _through(target, connection, request, send)
 
 

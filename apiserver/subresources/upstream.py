@@ -15,6 +15,8 @@ from http import HTTPStatus
 
 import httptools
 
+from common.serving import keep_alive
+
 CONNECT_SECONDS = 10.0
 HEAD_SECONDS = 30.0
 CHUNK = 64 * 1024
@@ -31,11 +33,12 @@ CREDENTIALS = frozenset((b"authorization", b"cookie"))
 
 @dataclass(frozen=True)
 class Target:
-    """Where to connect. ``tls`` None is plain HTTP."""
+    """Where to connect. ``tls`` None is plain HTTP; ``addresses`` are those of the host when that is settled."""
 
     host: str
     port: int
     tls: ssl.SSLContext | None = None
+    addresses: tuple[str, ...] = ()
 
     @property
     def authority(self) -> str:
@@ -137,10 +140,7 @@ async def request(
 
     The answer may begin before the body is sent: who refuses a body need not read it.
     """
-    async with asyncio.timeout(CONNECT_SECONDS):
-        reader, writer = await asyncio.open_connection(
-            target.host, target.port, ssl=target.tls, server_hostname=target.host if target.tls else None, limit=CHUNK
-        )
+    reader, writer = await _connect(target)
     sending: asyncio.Task[None] | None = None
     try:
         lines = [f"{method} {path} HTTP/1.1".encode("latin-1"), b"host: " + target.authority.encode()]
@@ -162,6 +162,28 @@ async def request(
         with contextlib.suppress(OSError, ssl.SSLError, TimeoutError):
             async with asyncio.timeout(1):
                 await writer.wait_closed()
+
+
+async def _connect(target: Target) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """To the first of the addresses that answers. Raises OSError."""
+    *others, last = target.addresses or (target.host,)
+    seconds = CONNECT_SECONDS / (len(others) + 1)
+    for address in others:
+        with contextlib.suppress(OSError):
+            return await _connect_to(address, target, seconds)
+    return await _connect_to(last, target, seconds)
+
+
+async def _connect_to(
+    address: str, target: Target, seconds: float
+) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    name = target.host if target.tls else None
+    async with asyncio.timeout(seconds):
+        reader, writer = await asyncio.open_connection(
+            address, target.port, ssl=target.tls, server_hostname=name, limit=CHUNK
+        )
+    keep_alive(writer.transport)  # a log that is followed, or a shell, may say nothing for long
+    return reader, writer
 
 
 async def _send_body(writer: asyncio.StreamWriter, body: Body) -> None:

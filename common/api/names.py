@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from functools import lru_cache
+
+from common.remember import remembered
 
 _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
 _LABEL_1035 = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
@@ -221,7 +222,7 @@ def is_http_header_name(value: str) -> list[str]:
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
-@lru_cache(maxsize=4096)
+@remembered(4096)
 def parse_ip(value: str) -> Address | None:
     """An address as upstream's ParseIPSloppy takes it: leading zeros are decimal zeros, IPv6 zones are refused."""
     if ":" not in value:

@@ -8,7 +8,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from decimal import ROUND_CEILING, Decimal
-from functools import lru_cache
+
+from common.remember import remembered
 
 _PATTERN = re.compile(r"([+-]?)([0-9]*)(?:\.([0-9]*))?([eEinumkKMGTP]*[-+]?[0-9]*)")
 _DECIMAL = {"n": -9, "u": -6, "m": -3, "": 0, "k": 3, "M": 6, "G": 9, "T": 12, "P": 15, "E": 18}
@@ -115,7 +116,7 @@ def _rounded(unscaled: int, scale: int, least: int) -> tuple[int, int]:
     return -(-unscaled // divisor) if unscaled > 0 else unscaled // divisor, least
 
 
-@lru_cache(maxsize=4096)
+@remembered(4096)
 def _parse(text: str) -> Quantity:
     read = _read(text.strip())
     return Quantity(Decimal(f"{read.unscaled}E{read.scale}"))
@@ -164,13 +165,19 @@ def _format(unscaled: int, scale: int, format_: str) -> str:
     return f"{unscaled}{_DECIMAL_SUFFIXES.get(scale, '')}"
 
 
-@lru_cache(maxsize=4096)
-def _canonical(text: str, milli: bool) -> str:
+@remembered(4096)
+def _canonical(text: str) -> str:
     read = _read(text.strip())
-    if milli and read.scale < _MILLI:
+    return read.spelling or _format(read.unscaled, read.scale, read.format)
+
+
+@remembered(4096)
+def _canonical_milli(text: str) -> str:
+    read = _read(text.strip())
+    if read.scale < _MILLI:
         unscaled, scale = _rounded(read.unscaled, read.scale, _MILLI)
         return _format(unscaled, scale, read.format)
-    return read.spelling or _format(read.unscaled, read.scale, read.format)
+    return _canonical(text)
 
 
 def canonical(value: str | int | float, *, milli: bool = False) -> str:
@@ -178,7 +185,8 @@ def canonical(value: str | int | float, *, milli: bool = False) -> str:
 
     Amounts in resource lists are rounded up to thousandths (``milli``; upstream: SetDefaults_ResourceList).
     """
-    return _canonical(value if isinstance(value, str) else repr(value), milli)
+    form = _canonical_milli if milli else _canonical
+    return form(value if isinstance(value, str) else repr(value))
 
 
 def go_quantity(value: str | int | float) -> str:

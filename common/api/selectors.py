@@ -9,15 +9,13 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 from common.api.names import is_label_value, is_qualified_name
+from common.remember import remembered
 
 _TOKEN = re.compile(r"\s*(?:(==|!=|[=!(),<>])|([^\s=!(),<>]+))")
 _END = ("end", "")
-REMEMBERED = 256
-"""Clients ask with the same few selectors: texts up to this length are parsed once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,13 +195,9 @@ def _checked(key: str, value: str, at: int) -> str:
     return value
 
 
+@remembered(512)
 def parse_label_selector(text: str) -> Selector:
     """``a=b,c in (d,e),!f,g``. The empty text selects everything."""
-    return _label_selector(text) if len(text) <= REMEMBERED else _label_selector.__wrapped__(text)
-
-
-@lru_cache(maxsize=512)
-def _label_selector(text: str) -> Selector:
     return Selector(tuple(_Parser(text).requirements()))
 
 
@@ -232,13 +226,9 @@ def selector_of_map(labels: Mapping[str, str] | None) -> Selector:
     return Selector(tuple(Requirement(k, "=", frozenset([v])) for k, v in sorted(labels.items())))
 
 
+@remembered(512)
 def parse_field_selector(text: str) -> Selector:
     """``metadata.name=a,status.phase!=Running``. Backslash escapes ``,``, ``=`` and itself in values."""
-    return _field_selector(text) if len(text) <= REMEMBERED else _field_selector.__wrapped__(text)
-
-
-@lru_cache(maxsize=512)
-def _field_selector(text: str) -> Selector:
     found = []
     for term in re.split(r"(?<!\\),", text):
         if not term:

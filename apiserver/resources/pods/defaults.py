@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from functools import lru_cache
 from typing import Any
 
 from apiserver.types import Object
+from common.remember import remembered
 
 Spec = dict[str, Any]
 
@@ -68,7 +68,7 @@ def default_pod_spec(spec: Spec) -> None:
         _default_volume(volume)
 
 
-@lru_cache(maxsize=4096)
+@remembered(4096)
 def image_pull_policy(image: str) -> str:
     """Always for ``:latest`` and for no tag at all, else IfNotPresent; so too for what is no image's name.
 

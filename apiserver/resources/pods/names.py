@@ -2,34 +2,33 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
-
 from apiserver.resources.checks import Errors
 from common.api.names import is_dns1123_label, is_dns1123_subdomain, is_label_value, is_qualified_name
 from common.api.status import invalid_value
+from common.remember import remembered
 
 
-@lru_cache(maxsize=4096)
+@remembered(4096)
 def label_problems(name: str) -> tuple[str, ...]:
     return tuple(is_dns1123_label(name))
 
 
-@lru_cache(maxsize=4096)
+@remembered(4096)
 def subdomain_problems(name: str) -> tuple[str, ...]:
     return tuple(is_dns1123_subdomain(name))
 
 
-@lru_cache(maxsize=4096)
+@remembered(4096)
 def qualified_problems(name: str) -> tuple[str, ...]:
     return tuple(is_qualified_name(name))
 
 
-@lru_cache(maxsize=4096)
+@remembered(4096)
 def label_value_problems(value: str) -> tuple[str, ...]:
     return tuple(is_label_value(value))
 
 
-@lru_cache(maxsize=4096)
+@remembered(4096)
 def env_name_problems(name: str) -> tuple[str, ...]:
     """Printable ASCII without ``=`` (KEP-4369)."""
     if name.isascii() and name.isprintable() and "=" not in name:

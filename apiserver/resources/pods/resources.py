@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from decimal import Decimal
-from functools import lru_cache
 from typing import Any
 
 from apiserver.resources.checks import NOT_NEGATIVE, Errors
 from apiserver.resources.pods.names import check_names, qualified_problems
 from common.api.quantity import Quantity, go_quantity, parse_quantity
 from common.api.status import GoSyntax, field_forbidden, invalid_value, required
+from common.remember import remembered
 
 HUGE = "hugepages-"
 NOT_INTEGER = "must be an integer"
@@ -55,7 +55,7 @@ def is_overcommit_allowed(name: str) -> bool:
     return is_native(name) and not is_huge(name)
 
 
-@lru_cache(maxsize=4096)
+@remembered(4096)
 def is_extended(name: str) -> bool:
     """A resource of somebody else's, which a quota can count too."""
     return not is_native(name) and not name.startswith("requests.") and not qualified_problems(f"requests.{name}")
@@ -132,9 +132,10 @@ def _check_entry(errors: Errors, name: str, amount: str, at: str, *, huge: bool 
         _check_huge(errors, name, amount, at)
 
 
-@lru_cache(maxsize=4096)
 def _order(amount: str, other: str) -> int:
     """Below 0 when the first amount is the smaller, above when it is the larger."""
+    if amount == other:
+        return 0
     first, second = parse_quantity(amount), parse_quantity(other)
     return (first > second) - (first < second)
 

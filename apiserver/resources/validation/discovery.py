@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from collections.abc import Callable
 from typing import Any
 
 from apiserver.resources.checks import IMMUTABLE, PROTOCOLS, Errors, labels, texts
@@ -11,6 +11,7 @@ from apiserver.resources.validation.formats import fully_qualified_domain_name, 
 from apiserver.types import Object
 from common.api.names import is_dns1123_label, is_dns1123_subdomain, is_label_value, is_qualified_name
 from common.api.status import duplicate, invalid_value, not_supported, required, too_many
+from common.remember import remembered
 
 Spec = dict[str, Any]
 
@@ -47,7 +48,7 @@ def _endpoint(endpoint: Spec, path: str, kind: str) -> Errors:
     elif len(addresses) > MAX_ADDRESSES:
         errors.append(too_many(f"{path}.addresses", len(addresses), MAX_ADDRESSES))
     for i, address in enumerate(addresses):
-        if not _is_fine(address, kind):
+        if not _is_fine(kind)(address):
             errors += _address(address, f"{path}.addresses[{i}]", kind)
     if (node := endpoint.get("nodeName")) is not None:
         errors += texts(f"{path}.nodeName", node, is_dns1123_subdomain(node))
@@ -62,10 +63,16 @@ def _endpoint(endpoint: Spec, path: str, kind: str) -> Errors:
     return errors
 
 
-@lru_cache(maxsize=4096)
-def _is_fine(address: str, kind: str) -> bool:
+def _is_fine(kind: str) -> Callable[[str], bool]:
     """Slices are written again and again with most of the addresses they had."""
-    return not _address(address, "", kind)
+    return _FINE.get(kind, bool)
+
+
+def _judge(kind: str) -> Callable[[str], bool]:
+    return remembered(4096)(lambda address: not _address(address, "", kind))
+
+
+_FINE = {kind: _judge(kind) for kind in ("FQDN", "IPv4", "IPv6")}
 
 
 def _address(address: str, path: str, kind: str) -> Errors:

@@ -164,3 +164,29 @@ def test_many_at_once_leave_nothing_behind(small: ApiServer) -> None:
     assert codes <= {200, 429}
     assert 200 in codes
     assert in_flight(small, "readOnly") == 1
+
+
+def test_an_answer_is_in_flight_until_it_is_taken(small: ApiServer, namespace: str, http: httpx.Client) -> None:
+    """Whoever takes a byte now and then has no more time than others, and its answer counts as long as it is kept."""
+    path = f"/api/v1/namespaces/{namespace}/configmaps"
+    for number in range(16):
+        body = big(900_000) | {"metadata": {"name": f"big-{number}"}}
+        assert http.post(path, json=body).status_code == 201
+    assert len(http.get(path).content) > 14_000_000, "whoever takes it gets it"
+    context = ssl.create_default_context(cafile=str(small.pki / "ca.crt"))
+    context.load_cert_chain(small.kubeconfig("admin").with_suffix(".pem"))
+    plain = socket.socket()
+    plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8192)
+    plain.settimeout(20)
+    plain.connect(("127.0.0.1", int(small.url.rsplit(":", 1)[1])))
+    with context.wrap_socket(plain, server_hostname="127.0.0.1") as raw:
+        raw.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        assert raw.recv(1)
+
+        def in_flight_while_taking() -> bool:
+            raw.recv(1)
+            return in_flight(small, "readOnly") == 2
+
+        eventually(in_flight_while_taking)
+        eventually(lambda: in_flight(small, "readOnly") == 1)
+        assert len(read_to_end(raw)) < 14_000_000

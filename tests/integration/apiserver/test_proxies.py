@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import httpx
 import pytest
@@ -18,20 +19,27 @@ def far(apiserver: ApiServer) -> Iterator[FarKubelet]:
         yield kubelet
 
 
-@pytest.fixture
-def base(http: httpx.Client, far: FarKubelet) -> Iterator[str]:
-    """The proxy subresource of a node whose kubelet is a FarKubelet."""
+@contextmanager
+def node_at(http: httpx.Client, type_: str, address: str, port: int) -> Iterator[str]:
+    """The path of a node whose kubelet listens there."""
     node = f"far-{uuid.uuid4().hex[:6]}"
     body = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": node}}
     assert http.post("/api/v1/nodes", json=body).status_code == 201
     status = {
-        "addresses": [{"type": "InternalIP", "address": "127.0.0.1"}],
-        "daemonEndpoints": {"kubeletEndpoint": {"Port": far.port}},
+        "addresses": [{"type": type_, "address": address}],
+        "daemonEndpoints": {"kubeletEndpoint": {"Port": port}},
     }
     patch = {"content-type": "application/merge-patch+json"}
     assert http.patch(f"/api/v1/nodes/{node}/status", json={"status": status}, headers=patch).status_code == 200
-    yield f"/api/v1/nodes/{node}/proxy"
+    yield f"/api/v1/nodes/{node}"
     http.delete(f"/api/v1/nodes/{node}")
+
+
+@pytest.fixture
+def base(http: httpx.Client, far: FarKubelet) -> Iterator[str]:
+    """The proxy subresource of a node whose kubelet is a FarKubelet."""
+    with node_at(http, "InternalIP", "127.0.0.1", far.port) as path:
+        yield f"{path}/proxy"
 
 
 def test_links_and_redirects_lead_back_through_the_proxy(http: httpx.Client, base: str) -> None:
@@ -78,3 +86,22 @@ def test_a_server_that_hangs_up_is_said_so(http: httpx.Client, base: str) -> Non
     answer = http.get(f"{base}/app/drop")
     assert answer.status_code == 500
     assert answer.json()["message"].startswith("error trying to reach service: ")
+
+
+@pytest.mark.parametrize(
+    ("type_", "address", "message"),
+    [
+        ("InternalIP", "127.0.0.1", "address not allowed"),
+        ("Hostname", "localhost", "address not allowed"),
+        ("InternalDNS", "127.1", "address not allowed"),
+        ("Hostname", "no-such-name.invalid", "lookup no-such-name.invalid: no such host"),
+    ],
+)
+def test_other_ports_of_a_node_are_of_another_machine(
+    http: httpx.Client, far: FarKubelet, type_: str, address: str, message: str
+) -> None:
+    """A node's own port is the kubelet's, whose certificate is looked at; all others would be taken on trust."""
+    with node_at(http, type_, address, 10250) as path:
+        answer = http.get(f"{path}:{far.port}/proxy/")
+        assert (answer.status_code, answer.json()["message"]) == (400, message)
+        assert not far.heads

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import socket
 from typing import Any
 
 import pytest
@@ -10,13 +12,14 @@ from apiserver.authn.tokens import DELETED_GRACE_SECONDS
 from apiserver.endpoints.request import Request
 from apiserver.resources.validation.certificates import check_signing_request_approval
 from apiserver.resources.validation.reviews import check_self_subject_access_review
-from apiserver.subresources import HANDLERS, proxies
+from apiserver.subresources import HANDLERS, proxies, upstream
+from apiserver.subresources.addresses import check_address, look_up, proxyable
 from apiserver.subresources.binding import bind, check
 from apiserver.subresources.containers import choose_container, server_error
 from apiserver.subresources.eviction import covers, needs_no_budget, spared, take_one
 from apiserver.subresources.kubelet import kubelet_address
 from apiserver.subresources.log import kubelet_query
-from apiserver.subresources.proxies import ProxyName, check_address, parse_name
+from apiserver.subresources.proxies import ProxyName, parse_name
 from apiserver.subresources.reviews import attributes_of
 from apiserver.subresources.streams import stream_query
 from apiserver.subresources.token import validate
@@ -262,6 +265,50 @@ def test_addresses_that_are_not_proxied_to(address: str) -> None:
     with pytest.raises(BadRequest, match="address not allowed"):
         check_address(address)
     check_address("10.244.1.5")
+
+
+@pytest.mark.parametrize("name", ["127.0.0.1", "localhost", "127.1", "2130706433", "0", "::1", "fe80::1%1"])
+async def test_names_are_judged_by_where_they_lead(name: str) -> None:
+    with pytest.raises(BadRequest, match="address not allowed"):
+        await proxyable(name)
+
+
+@pytest.mark.parametrize("name", ["", "no.such.invalid", "x" * 300, "a b", "\ud800"])
+async def test_names_that_lead_nowhere(name: str) -> None:
+    with pytest.raises(BadRequest):
+        await proxyable(name)
+
+
+async def test_every_address_of_a_name_must_be_fit() -> None:
+    async def resolve(name: str) -> tuple[str, ...]:
+        return {"good": ("10.0.0.1", "2600::"), "bad": ("10.0.0.1", "127.0.0.1")}.get(name, ())
+
+    assert await proxyable("good", resolve) == ("10.0.0.1", "2600::")
+    with pytest.raises(BadRequest, match="address not allowed"):
+        await proxyable("bad", resolve)
+    with pytest.raises(BadRequest, match="No addresses for hostname"):
+        await proxyable("none", resolve)
+    assert await look_up("10.0.0.1") == ("10.0.0.1",)
+
+
+async def test_the_connection_goes_where_was_judged_and_is_still_called_by_name() -> None:
+    """The name is not asked for again: the next answer could be another."""
+    heads: list[bytes] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        heads.append(await reader.readuntil(b"\r\n\r\n"))
+        writer.write(b"HTTP/1.1 204 No Content\r\n\r\n")
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    target = upstream.Target("name.invalid", port, addresses=("127.0.0.2", "127.0.0.1"))
+    async with upstream.request(target, "GET", "/", []) as answer:
+        assert answer.status == 204
+        raw = answer.writer.get_extra_info("socket")
+        assert raw.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+    assert b"host: name.invalid:%d\r\n" % port in heads[0]
+    server.close()
 
 
 @pytest.mark.parametrize("text", ["", "0", "65536", "-1", "\u00b2", "9" * 5000, "http", " 80"])

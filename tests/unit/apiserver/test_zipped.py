@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import threading
 import zlib
 
 import pytest
@@ -49,3 +50,30 @@ async def test_what_is_kept_is_bounded() -> None:
     for number in range(3 * MOST):
         await lists.segment(number, 1, entries(b"{}"))
     assert len(lists._kept) == MOST
+
+
+async def test_what_nobody_waits_for_any_more_is_not_begun(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Readers who ask for ever new lists and go at once must not leave work behind for the threads of all."""
+    made: list[int] = []
+    go = threading.Event()
+    compress = zipped._compress
+
+    def slow(stamp: int, found: list[Entry]) -> zipped.Segment:
+        made.append(stamp)
+        go.wait(10)
+        return compress(stamp, found)
+
+    monkeypatch.setattr(zipped, "_compress", slow)
+    lists = ZippedLists()
+    readers = [asyncio.create_task(lists.segment("all", n, entries(b"{}"))) for n in range(1, 200)]
+    patient = asyncio.create_task(lists.segment("all", 199, entries(b"{}")))
+    while len(made) < zipped.AT_A_TIME:  # noqa: ASYNC110
+        await asyncio.sleep(0.001)
+    for reader in readers:
+        reader.cancel()
+    await asyncio.wait(readers)
+    go.set()
+    assert (await patient).stamp == 199
+    assert (await lists.segment("all", 5, entries(b"{}"))).stamp == 5, "who comes again is served"
+    assert made == [1, 2, 199, 5]
+    assert not lists._making

@@ -3,58 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from typing import Any
 
 import pytest
 
-from common import serving, tunnel
-
-BIG = b"x" * 30_000_000
-
-
-async def app(scope: Any, receive: Any, send: Any) -> None:
-    body = BIG if scope["path"] == "/big" else b"ok"
-    headers = [(b"content-length", b"%d" % len(body))]
-    await send({"type": "http.response.start", "status": 200, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
+from common import serving
+from tests.unit.common.serving_support import BIG, ends, server
 
 
 @pytest.fixture(autouse=True)
 def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(serving, "HEAD_SECONDS", 0.3)
-    monkeypatch.setattr(serving, "STALL_SECONDS", 0.3)
-
-
-@asynccontextmanager
-async def server() -> AsyncIterator[int]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = int(probe.getsockname()[1])
-    listening = asyncio.Event()
-    task = asyncio.create_task(
-        serving.serve(app, host="127.0.0.1", port=port, tls=None, protocol=tunnel.TunnelProtocol, started=listening.set)
-    )
-    await listening.wait()
-    try:
-        yield port
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-
-
-async def ends(reader: asyncio.StreamReader) -> bytes:
-    """All that comes until the server hangs up."""
-    data = b""
-    async with asyncio.timeout(10):
-        try:
-            while piece := await reader.read(1 << 20):
-                data += piece
-        except ConnectionResetError:
-            pass
-    return data
+    monkeypatch.setattr(serving, "TAKING_SECONDS", 0.5)
 
 
 @pytest.mark.parametrize(
@@ -87,7 +48,9 @@ async def test_a_connection_between_requests_stays() -> None:
         writer.close()
 
 
-async def test_an_answer_that_nobody_takes_is_given_up() -> None:
+@pytest.mark.parametrize("piece", [0, 1000])
+async def test_an_answer_that_is_not_taken_is_given_up(piece: int) -> None:
+    """Taking a little of it now and then is no better than taking nothing."""
     async with server() as port:
         raw = socket.socket()
         raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
@@ -96,20 +59,26 @@ async def test_an_answer_that_nobody_takes_is_given_up() -> None:
         await loop.sock_connect(raw, ("127.0.0.1", port))
         await loop.sock_sendall(raw, b"GET /big HTTP/1.1\r\nHost: x\r\n\r\n")
         await loop.sock_recv(raw, 1)
-        await asyncio.sleep(4 * serving.STALL_SECONDS)
+        for _ in range(40):
+            await asyncio.sleep(serving.TAKING_SECONDS / 10)
+            if piece:
+                with contextlib.suppress(ConnectionResetError):
+                    await loop.sock_recv(raw, piece)
         reader, writer = await asyncio.open_connection(sock=raw)
-        assert len(await ends(reader)) < len(BIG)
+        assert len(await ends(reader)) < len(BIG) // 2
         writer.close()
 
 
-async def test_an_answer_that_is_taken_slowly_arrives() -> None:
+@pytest.mark.parametrize("path", ["/big", "/streamed"])
+async def test_an_answer_that_is_taken_slowly_arrives(path: str) -> None:
+    """What the application sends piece by piece may take as long as it takes."""
     async with server() as port:
         reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=65536)
-        writer.write(b"GET /big HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        writer.write(b"GET %b HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n" % path.encode())
         size = 0
         async with asyncio.timeout(30):
-            while piece := await reader.read(2_000_000):
+            while piece := await reader.read(2_000_000 if path == "/big" else 500_000):
                 size += len(piece)
-                await asyncio.sleep(0.004)
+                await asyncio.sleep(0.001 if path == "/big" else serving.TAKING_SECONDS / 60)
         assert size > len(BIG)
         writer.close()
