@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 from lightkube.models.core_v1 import ObjectReference
-from lightkube.resources.core_v1 import Node
+from lightkube.resources.core_v1 import Node, Pod
 
 from common.api.duration import parse_duration
 from common.api.quantity import parse_bytes
@@ -41,8 +41,9 @@ from kubelet.server.app import KubeletServer
 from kubelet.settings import KubeletSettings, parse_labels, parse_reserved, parse_taints, split
 from kubelet.staticpods.files import ManifestFolder
 from kubelet.stats.collector import StatsCollector
-from kubelet.types import KubeletConfig
+from kubelet.types import KubeletConfig, VolumeError
 from kubelet.volumes.manager import VolumeManager
+from kubelet.volumes.mounts import make_shared
 from kubelet.volumes.objects import CachedObjects
 from kubelet.volumes.token import TokenManager
 
@@ -69,6 +70,10 @@ def main() -> None:
 async def kubelet(settings: KubeletSettings, cluster: ClusterConfig, identity: NodeIdentity, tls: TLSOptions) -> None:
     """Until cancelled. Every part runs for ever: one that fails ends the process, and pods do not notice."""
     name, root = identity.name, settings.root
+    try:
+        await asyncio.to_thread(make_shared, root)
+    except (VolumeError, OSError) as error:
+        log.warning("mountPropagation of volumes will not work: %s", error)
     network_state = root / "network"
     limits = LogLimits(parse_bytes(settings.container_log_max_size), settings.container_log_max_files)
     runtime = measure(
@@ -84,7 +89,13 @@ async def kubelet(settings: KubeletSettings, cluster: ClusterConfig, identity: N
             nodes = informers.informer(Node)
             recorder = EventRecorder(client, "kubelet", name)
             objects = CachedObjects(client)
-            volumes = VolumeManager(root, objects, TokenManager(client), pods_config.capacity)
+
+            def this_node() -> Node | None:
+                return nodes.store.get(name)
+
+            volumes = VolumeManager(root, objects, TokenManager(client), pods_config.capacity, client, this_node)
+            shown = informers.informer(Pod, field_selector=f"spec.nodeName={name}")
+            shown.add_handler(volumes.notice, lambda _, new: volumes.notice(new))
             manager = PodManager(
                 pods_config,
                 client,
@@ -94,7 +105,7 @@ async def kubelet(settings: KubeletSettings, cluster: ClusterConfig, identity: N
                 objects=objects,
                 recorder=recorder,
                 informers=informers,
-                node=lambda: nodes.store.get(name),
+                node=this_node,
                 runtime_back=lambda: agent.wake(),
             )
             agent = NodeAgent(client, runtime, recorder, identity, root, network.problem, manager.problem)
@@ -131,7 +142,7 @@ async def kubelet(settings: KubeletSettings, cluster: ClusterConfig, identity: N
                 informers.run(),
                 recorder.run(),
                 manager.run(),
-                volumes.run(manager.pod_by_uid),
+                volumes.run(manager.pod_by_uid, manager.wake),
                 watcher.run(),
                 ImageGC(runtime, settings.image_gc(), settings.pod_infra_container_image, warn).run(),
                 AddressKeeper(network, runtime, manager).run(),

@@ -134,6 +134,12 @@ class PodManager:
         worker = self._workers.get(uid)
         return newest(worker.pod, worker.status) if worker else None
 
+    def wake(self, uid: str) -> None:
+        """Something that the pod's worker waits for may be there now."""
+        worker = self._workers.get(uid)
+        if worker is not None:
+            worker.wake()
+
     def get_pod(self, namespace: str, name: str, uid: str | None = None) -> Pod | None:
         worker = self._find(namespace, name, uid)
         return newest(worker.pod, worker.status) if worker else None

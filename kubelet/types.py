@@ -47,6 +47,27 @@ class NetworkError(Exception):
 class VolumeError(Exception):
     """A volume could not be mounted; the text is shown in a FailedMount event."""
 
+    retry_seconds = 122.0
+    """The longest wait before it is tried again (upstream: 2m2s for each volume)."""
+
+    @property
+    def messages(self) -> tuple[str, ...]:
+        """An event for each."""
+        return (str(self),)
+
+
+class VolumesNotMounted(VolumeError):
+    """Not all volumes of a pod are mounted: what there is to tell of it, nothing while it only takes time."""
+
+    def __init__(self, text: str, messages: tuple[str, ...], retry_seconds: float) -> None:
+        super().__init__(text)
+        self._messages = messages
+        self.retry_seconds = retry_seconds
+
+    @property
+    def messages(self) -> tuple[str, ...]:
+        return self._messages
+
 
 class ContainerState(Enum):
     CREATED = "created"
@@ -85,6 +106,13 @@ class Mount:
     read_only: bool = False
     propagation: str = ""
     """"" or one of Docker's words: rprivate, rslave, rshared."""
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    host_path: str
+    container_path: str
+    permissions: str = "mrw"
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +193,7 @@ class ContainerConfig:
     env: Sequence[tuple[str, str]] = ()
     working_dir: str = ""
     mounts: Sequence[Mount] = ()
-    devices: Sequence[str] = ()
+    devices: Sequence[Device] = ()
     labels: Mapping[str, str] = field(default_factory=dict)
     annotations: Mapping[str, str] = field(default_factory=dict)
     stdin: bool = False
@@ -460,11 +488,24 @@ class DiskUsage:
         return DiskUsage(self.bytes + other.bytes, self.inodes + other.inodes)
 
 
+@dataclass(frozen=True, slots=True)
+class MountedVolume:
+    """Where a volume is on the host."""
+
+    path: str
+    """A directory or file, or a block device's node."""
+    read_only: bool = False
+    """Whatever the container's mount says."""
+
+    def __fspath__(self) -> str:
+        return self.path
+
+
 class Volumes(Protocol):
     """A pod's volumes on the host, under <root>/pods/<uid>/volumes. Idempotent."""
 
-    async def mount(self, pod: Pod) -> Mapping[str, str]:
-        """Volume name -> host path. Raises VolumeError with upstream's text."""
+    async def mount(self, pod: Pod) -> Mapping[str, MountedVolume]:
+        """By the volume's name. Raises VolumeError with upstream's text; it comes back soon also when a mount hangs."""
 
     async def unmount(self, pod_uid: str) -> None:
         """Unmounts and removes the pod's volumes; emptyDir's content is gone."""

@@ -21,5 +21,11 @@ def expand(text: str, variables: Mapping[str, str]) -> str:
     return _REFERENCE.sub(replace, text)
 
 
+def undefined(text: str, variables: Mapping[str, str]) -> str:
+    """The first variable that a text refers to and that is not defined; "" when all are."""
+    names = (match.group(2) for match in _REFERENCE.finditer(text) if not match.group(1))
+    return next((name for name in names if name not in variables), "")
+
+
 def expand_all(texts: Iterable[str] | None, variables: Mapping[str, str]) -> tuple[str, ...]:
     return tuple(expand(text, variables) for text in texts or ())

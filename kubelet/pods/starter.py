@@ -36,6 +36,7 @@ from kubelet.pods.tools import Tools
 from kubelet.types import (
     ContainerState,
     ImageStatus,
+    MountedVolume,
     NetworkError,
     RuntimeContainer,
     RuntimeFailure,
@@ -59,7 +60,7 @@ class Prepared:
 
     sandbox_id: str
     pod_ips: tuple[str, ...]
-    volumes: Mapping[str, str]
+    volumes: Mapping[str, MountedVolume]
 
 
 class StartFailed(Exception):

@@ -142,6 +142,7 @@ class PodWorker:
 
     async def _round(self) -> float | None:
         """One look and what follows from it; seconds until the next is due, None when only an event can change it."""
+        limit = MAX_RETRY
         try:
             delay = await self._sync()
             self._failures = 0
@@ -151,14 +152,16 @@ class PodWorker:
         except (SandboxError, VolumeError, NetworkError) as error:
             log.warning("pod %s: %s", self.identity, error)
             if isinstance(error, VolumeError):
-                self._tools.event(self.pod, "Warning", "FailedMount", str(error))
+                for message in error.messages:
+                    self._tools.event(self.pod, "Warning", "FailedMount", message)
+                limit = error.retry_seconds
         except RuntimeFailure as error:
             log.warning("pod %s: %s", self.identity, error)
             self._tools.event(self.pod, "Warning", "FailedSync", f"error determining status: {error}")
         except Exception:
             log.exception("pod %s: round failed", self.identity)
         self._failures += 1
-        return min(FIRST_RETRY * 2.0 ** (self._failures - 1), MAX_RETRY)
+        return float(min(FIRST_RETRY * 2.0 ** min(self._failures - 1, 10), limit))
 
     async def _sync(self) -> float | None:
         self.observed = await self._observe()

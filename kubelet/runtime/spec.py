@@ -17,7 +17,7 @@ from kubelet.runtime.naming import (
     container_name,
     identity_labels,
 )
-from kubelet.types import SANDBOX_NAME, ContainerConfig, Mount, PodSandboxConfig, Resources, SecurityContext
+from kubelet.types import SANDBOX_NAME, ContainerConfig, Device, Mount, PodSandboxConfig, Resources, SecurityContext
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +88,7 @@ def container_body(
         "NetworkMode": shared,
         "IpcMode": shared,
         "Binds": [_bind(mount) for mount in config.mounts],
-        "Devices": [{"PathOnHost": d, "PathInContainer": d, "CgroupPermissions": "mrw"} for d in config.devices],
+        "Devices": [_device(device) for device in config.devices],
         "LogConfig": logs.config(),
         "CgroupParent": config.cgroup_parent,
         "Runtime": config.runtime_handler,
@@ -174,6 +174,14 @@ def _user(security: SecurityContext) -> str:
         return ""
     user = str(security.run_as_user) if security.run_as_user is not None else security.run_as_username or "0"
     return user if security.run_as_group is None else f"{user}:{security.run_as_group}"
+
+
+def _device(device: Device) -> dict[str, str]:
+    return {
+        "PathOnHost": device.host_path,
+        "PathInContainer": device.container_path,
+        "CgroupPermissions": device.permissions,
+    }
 
 
 def _bind(mount: Mount) -> str:

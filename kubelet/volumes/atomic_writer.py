@@ -30,6 +30,7 @@ def write_payload(target: Path, payload: Payload, set_ownership: Callable[[Path]
     current = _current_dir(target)
     if current is not None and _holds(current, files):
         _link_names(target, files)
+        _remove_stale(target, files, current.name)
         return False
     scratch = Path(tempfile.mkdtemp(prefix=time.strftime("..%Y_%m_%d_%H_%M_%S."), dir=target))
     try:

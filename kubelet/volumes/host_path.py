@@ -20,8 +20,14 @@ _CHECKS: dict[str, tuple[Callable[[int], bool], str]] = {
 
 
 def set_up(path: Path, kind: str) -> None:
-    """Blocking. Checks the path against the type and makes what an …OrCreate type asks for."""
+    """Blocking. Checks the path against the type and makes what an …OrCreate type asks for.
+
+    Without a type nothing is checked but that the file system answers: the runtime would wait for it.
+    """
+    if ".." in path.parts:
+        raise VolumeError(f"invalid HostPath `{path}`: must not contain '..'")
     if kind == "":
+        path.exists()
         return
     if kind not in _CHECKS:
         raise VolumeError(f"{kind} is an invalid volume type")

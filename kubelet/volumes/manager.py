@@ -1,53 +1,75 @@
 """Which volumes of which pod are set up: ``kubelet.types.Volumes``.
 
 Setting up is idempotent and remembers nothing that matters across a restart: what is on disk and in the mount table is
-looked at anew, and while the API server is away the files that are there do. While a pod runs, a loop refreshes what
-its configMaps, secrets, labels and tokens put into files.
+looked at anew, and while the API server is away the files that are there do. A volume that takes long holds up nobody
+but its pod: its set-up goes on by itself, and the pod's worker is woken when it has ended. While a pod runs, its files
+follow what they show as soon as it changes; a slow look at everything is the net beneath.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Protocol
 
 from lightkube.models.core_v1 import Volume
-from lightkube.resources.core_v1 import Pod
+from lightkube.resources.core_v1 import Node, Pod
 
-from common.api.meta import meta_of
-from common.api.status import InternalError, ServiceUnavailable, StatusError, Timeout, TooManyRequests
-from kubelet.types import DiskUsage, ObjectSource, VolumeError
-from kubelet.volumes import config_map, downward_api, empty_dir, host_path, ownership, projected, secret, subpath
-from kubelet.volumes.atomic_writer import DATA_LINK, write_payload
-from kubelet.volumes.mounts import mount_tmpfs, remove_tree
-from kubelet.volumes.payload import DEFAULT_MODE, Payload, fs_group
+from common.api.meta import is_deleting, meta_of
+from common.api.pods import is_terminal
+from kubelet.types import DiskUsage, MountedVolume, ObjectSource, VolumeError, VolumesNotMounted
+from kubelet.volumes import subpath
+from kubelet.volumes.atomic_writer import DATA_LINK
+from kubelet.volumes.claims import ClaimClient, Unprocessed
+from kubelet.volumes.content import fingerprint
+from kubelet.volumes.mounts import abandon, is_network, points_below, remove_tree, unmount
+from kubelet.volumes.operations import Operations
+from kubelet.volumes.setup import PAYLOADS, SetUp
 from kubelet.volumes.token import TokenManager
 from kubelet.volumes.usage import tree_usage
+from kubelet.volumes.used import Reference, references, type_of, used_volumes
 
 log = logging.getLogger("kubelet.volumes")
 
-_REFRESH_SECONDS = 15.0
-_PLUGINS = {
-    "emptyDir": "kubernetes.io~empty-dir",
-    "configMap": "kubernetes.io~configmap",
-    "secret": "kubernetes.io~secret",
-    "downwardAPI": "kubernetes.io~downward-api",
-    "projected": "kubernetes.io~projected",
-}
-_IN_MEMORY = frozenset({"secret", "downwardAPI", "projected"})
-_PAYLOADS = _IN_MEMORY | {"configMap"}
+_REFRESH_SECONDS = 60.0
+_PARALLEL_REFRESHES = 4
+_PATIENCE_SECONDS = 5.0
+"""How long a pod's worker waits for its volumes before others may have its place."""
+_WAIT_SECONDS = 123.0
+"""How long a pod waits for a volume before that is told (upstream: 2m3s)."""
+_UNPROCESSED_RETRY = 10.0
+_UNMOUNT_SECONDS = 20.0
+_REMOVE_SECONDS = 60.0
+
+
+class Followed(ObjectSource, Protocol):
+    """Objects that tell of their changes: volumes/objects.py."""
+
+    changed: Callable[[frozenset[str]], None]
+
+    def follow(self, pod_uid: str, wanted: frozenset[Reference]) -> None: ...
+    def watch(self) -> None: ...
+    async def close(self) -> None: ...
 
 
 @dataclass(slots=True)
 class _PodVolumes:
     """What this process has set up for a pod, and the pod as it was last seen."""
 
-    pod: Pod
+    pod: Pod | None
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
-    paths: dict[str, str] = field(default_factory=dict)
+    mounted: dict[str, MountedVolume] = field(default_factory=dict)
+    tasks: dict[str, asyncio.Task[MountedVolume]] = field(default_factory=dict)
+    """Set-ups that have not ended."""
+    since: float = field(default_factory=time.monotonic)
+    """When the wait for its volumes began, or was last told."""
+    written: dict[str, bytes] = field(default_factory=dict)
+    """Fingerprints of what is in the files."""
     problems: dict[str, str] = field(default_factory=dict)
 
 
@@ -55,53 +77,196 @@ class VolumeManager:
     """Volumes of this node's pods, below ``<root>/pods/<uid>/volumes``."""
 
     def __init__(
-        self, root_dir: Path, objects: ObjectSource, tokens: TokenManager, allocatable: Mapping[str, int]
+        self,
+        root_dir: Path,
+        objects: Followed,
+        tokens: TokenManager,
+        allocatable: Mapping[str, int],
+        claims: ClaimClient | None = None,
+        node: Callable[[], Node | None] = lambda: None,
+        operations: Operations | None = None,
     ) -> None:
-        self._pods_dir = root_dir / "pods"
+        """``claims`` reads PersistentVolumeClaims and PersistentVolumes; ``node`` gives this node's object."""
+        self._pods_dir = Path(root_dir).resolve() / "pods"
         self._objects = objects
         self._tokens = tokens
-        self._allocatable = allocatable
+        self._operations = operations or Operations()
+        self._set_up = SetUp(self._pods_dir, objects, tokens, allocatable, self._operations, claims, node)
         self._pods: dict[str, _PodVolumes] = {}
+        self._dirty: set[str] = set()
+        self._awake = asyncio.Event()
+        self._wake_worker: Callable[[str], None] = lambda _: None
+        objects.changed = self._changed
 
-    async def mount(self, pod: Pod) -> Mapping[str, str]:
-        """Sets up every volume that a container mounts. Raises VolumeError for the first that fails."""
+    # -- mounting ---------------------------------------------------------------------------------------------------
+
+    async def mount(self, pod: Pod) -> Mapping[str, MountedVolume]:
+        """Sets up every volume that a container uses. Raises VolumesNotMounted, which tells of each that fails; one
+        that only takes long is left to go on."""
         uid = meta_of(pod).uid or ""
         held = self._pods.setdefault(uid, _PodVolumes(pod))
         async with held.lock:
-            moved = _shown_metadata(held.pod) != _shown_metadata(pod)
-            held.pod = pod
-            for volume in used_volumes(pod):
-                if volume.name not in held.paths or (moved and type_of(volume) in ("downwardAPI", "projected")):
-                    held.paths[volume.name] = await self._set_up_named(pod, volume)
-            return dict(held.paths)
+            before, held.pod = held.pod, pod
+            self._objects.follow(uid, references(pod))
+            wanted = used_volumes(pod)
+            if before is not None and _shown_metadata(before) != _shown_metadata(pod):
+                await self._refresh_held(held, pod)
+            tasks = {each.name: self._begin(uid, held, each) for each in wanted if each.name not in held.mounted}
+            try:
+                if tasks:
+                    await asyncio.wait(tasks.values(), timeout=_PATIENCE_SECONDS)
+                failed = {name: task.exception() for name, task in tasks.items() if task.done()}
+                problems = {name: error for name, error in failed.items() if error is not None}
+                self._judge(held, wanted, problems, [name for name, task in tasks.items() if not task.done()])
+            finally:
+                self._awake.set()  # watches begin when the pod does not wait for them
+            return dict(held.mounted)
+
+    def _begin(self, uid: str, held: _PodVolumes, volume: Volume) -> asyncio.Task[MountedVolume]:
+        task = held.tasks.get(volume.name)
+        if task is None:
+            assert held.pod is not None
+            task = asyncio.create_task(self._set_up.volume(held.pod, volume), name=f"volume {uid}/{volume.name}")
+            held.tasks[volume.name] = task
+            task.add_done_callback(partial(self._set_up_ended, uid, held, volume.name, time.monotonic()))
+        return task
+
+    def _set_up_ended(
+        self, uid: str, held: _PodVolumes, name: str, began: float, task: asyncio.Task[MountedVolume]
+    ) -> None:
+        held.tasks.pop(name, None)
+        if task.cancelled():
+            return
+        if task.exception() is None:
+            held.mounted[name] = task.result()
+        if time.monotonic() - began > _PATIENCE_SECONDS - 1:
+            self._wake_worker(uid)
+
+    def _judge(
+        self, held: _PodVolumes, wanted: Sequence[Volume], problems: Mapping[str, BaseException], pending: list[str]
+    ) -> None:
+        """Raises VolumesNotMounted unless all is well."""
+        for error in problems.values():
+            if not isinstance(error, VolumeError):
+                raise error
+        if not problems and not pending:
+            held.since = time.monotonic()
+            return
+        unprocessed = {name: error for name, error in problems.items() if isinstance(error, Unprocessed)}
+        messages = [str(error) for error in problems.values() if not isinstance(error, Unprocessed)]
+        missing = sorted(volume.name for volume in wanted if volume.name not in held.mounted)
+        if unprocessed:
+            why = "; ".join(str(error) for error in unprocessed.values())
+            messages.append(_unable(missing, sorted(unprocessed), why))
+        elif time.monotonic() - held.since > _WAIT_SECONDS:
+            held.since = time.monotonic()
+            messages.append(_unable(missing, [], "timed out waiting for the condition"))
+        retry = _UNPROCESSED_RETRY if unprocessed else VolumeError.retry_seconds
+        text = "; ".join(messages) or f"volumes {' '.join(pending)} are not mounted yet"
+        raise VolumesNotMounted(text, tuple(messages), retry)
+
+    # -- unmounting -------------------------------------------------------------------------------------------------
 
     async def unmount(self, pod_uid: str) -> None:
         """Unmounts and removes the pod's volumes. Safe to repeat; hostPaths are left as they are."""
-        held = self._pods.get(pod_uid)
-        if held is None:
-            await self._remove(pod_uid)
-        else:
-            async with held.lock:
+        held = self._pods.setdefault(pod_uid, _PodVolumes(None))
+        async with held.lock:
+            held.mounted.clear()
+            await self._stop(pod_uid, held)
+            try:
                 await self._remove(pod_uid)
-                self._pods.pop(pod_uid, None)
+            except OSError as error:
+                raise VolumeError(f"volumes of pod {pod_uid} could not be removed: {error}") from error
+            self._pods.pop(pod_uid, None)
+        self._dirty.discard(pod_uid)
+        self._objects.follow(pod_uid, frozenset())
         self._tokens.forget(pod_uid)
+        once = self._set_up.held_once
+        for name in [name for name, holder in once.items() if holder == pod_uid]:
+            del once[name]
+
+    async def _stop(self, pod_uid: str, held: _PodVolumes) -> None:
+        """What is being set up must not come after what is taken down."""
+        tasks = list(held.tasks.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        if await self._operations.settled(f"{pod_uid}/", 2.0):
+            return
+        for point in await asyncio.to_thread(points_below, self._pods_dir / pod_uid):
+            if is_network(point):
+                await asyncio.to_thread(abandon, point.path)
+        if not await self._operations.settled(f"{pod_uid}/", 5.0):
+            raise VolumeError("a file system does not answer")
+
+    async def _remove(self, pod_uid: str) -> None:
+        folder = self._pods_dir / pod_uid
+        for point in await asyncio.to_thread(points_below, folder):
+            if is_network(point):
+                await self._unmount_network(pod_uid, point.path)
+        what = f"volumes of pod {pod_uid}"
+        remove = partial(_remove_volumes, folder)
+        await self._operations.run(f"remove/{pod_uid}", remove, seconds=_REMOVE_SECONDS, what=what)
+
+    async def _unmount_network(self, pod_uid: str, path: str) -> None:
+        """A server that is gone would hold an ordinary unmount for ever."""
+        key = f"unmount/{pod_uid}/{path}"
+        try:
+            await self._operations.run(key, partial(unmount, path), seconds=_UNMOUNT_SECONDS, what=path)
+        except VolumeError as error:
+            log.warning("unmount by force: %s", error)
+            await asyncio.to_thread(abandon, path)
+
+    # -- what files show --------------------------------------------------------------------------------------------
 
     async def usage(self, pod: Pod) -> Mapping[str, DiskUsage]:
         """What the pod's own volumes take, by name. Those that were not set up yet are 0."""
         uid, spec = meta_of(pod).uid or "", pod.spec
         paths = {
-            volume.name: self._pods_dir / uid / "volumes" / _PLUGINS[type_of(volume)] / volume.name
+            volume.name: self._set_up.path(uid, type_of(volume), volume.name)
             for volume in (spec.volumes if spec else None) or []
-            if type_of(volume) in _PLUGINS
+            if type_of(volume) in PAYLOADS or volume.emptyDir is not None
         }
         return await asyncio.to_thread(lambda: {name: tree_usage(path) for name, path in paths.items()})
 
-    async def run(self, current: Callable[[str], Pod | None] = lambda _: None) -> None:
-        """Refreshes running pods' files until cancelled. ``current`` gives a pod's newest version by uid."""
-        while True:
-            await asyncio.sleep(_REFRESH_SECONDS)
-            for uid in list(self._pods):
+    def notice(self, pod: Pod) -> None:
+        """A pod of this node as the API server has it now: its volumes may show its labels and annotations, and those
+        that an earlier kubelet has set up are to follow what they show."""
+        uid = meta_of(pod).uid or ""
+        held = self._pods.get(uid)
+        if held is None and (pod.status is None or pod.status.startTime is None):
+            return  # no kubelet has begun with it
+        if held is None or (held.pod is not None and _shown_metadata(held.pod) != _shown_metadata(pod)):
+            self._changed(frozenset({uid}))
+
+    async def run(
+        self, current: Callable[[str], Pod | None] = lambda _: None, wake: Callable[[str], None] = lambda _: None
+    ) -> None:
+        """Refreshes running pods' files until cancelled. ``current`` gives a pod's newest version by uid; ``wake`` is
+        called when it is worth while to try to mount a pod's volumes again."""
+        self._wake_worker = wake
+        gate = asyncio.Semaphore(_PARALLEL_REFRESHES)
+        due = time.monotonic() + _REFRESH_SECONDS
+
+        async def one(uid: str) -> None:
+            async with gate:
+                await self._adopt(uid, current(uid))
                 await self.refresh(uid, current(uid))
+
+        try:
+            while True:
+                try:
+                    async with asyncio.timeout(max(0.0, due - time.monotonic())):
+                        await self._awake.wait()
+                except TimeoutError:
+                    due = time.monotonic() + _REFRESH_SECONDS
+                    self._dirty.update(self._pods)
+                self._awake.clear()
+                uids, self._dirty = self._dirty, set()
+                await asyncio.gather(*(one(uid) for uid in uids))
+                self._objects.watch()
+        finally:
+            await self._objects.close()
 
     async def refresh(self, pod_uid: str, pod: Pod | None = None) -> None:
         """Brings a pod's files up to date. A failure leaves them as they are and is logged when it is a new one."""
@@ -109,117 +274,73 @@ class VolumeManager:
         if held is None:
             return
         async with held.lock:
-            if self._pods.get(pod_uid) is not held:
+            if self._pods.get(pod_uid) is not held or (pod or held.pod) is None:
                 return  # unmounted while this waited: nothing of it may come back
             held.pod = pod or held.pod
-            for volume in used_volumes(held.pod):
-                if volume.name in held.paths and type_of(volume) in _PAYLOADS:
-                    await self._refresh_one(held, volume)
+            assert held.pod is not None
+            await self._refresh_held(held, held.pod)
 
-    async def _refresh_one(self, held: _PodVolumes, volume: Volume) -> None:
-        try:
-            await self._set_up_named(held.pod, volume)
-            held.problems.pop(volume.name, None)
-        except VolumeError as error:
-            if held.problems.get(volume.name) != str(error):
-                log.warning("pod %s/%s: %s", meta_of(held.pod).namespace, meta_of(held.pod).name, error)
-            held.problems[volume.name] = str(error)
+    async def _refresh_held(self, held: _PodVolumes, pod: Pod) -> None:
+        for volume in used_volumes(pod):
+            if volume.name in held.mounted and type_of(volume) in PAYLOADS:
+                try:
+                    await self._refresh_one(held, pod, volume)
+                    held.problems.pop(volume.name, None)
+                except VolumeError as error:
+                    self._told(held, pod, volume.name, str(error))
 
-    async def _set_up_named(self, pod: Pod, volume: Volume) -> str:
-        try:
-            return await self._set_up(pod, volume)
-        except (VolumeError, StatusError, OSError, ValueError) as error:
-            raise VolumeError(f'MountVolume.SetUp failed for volume "{volume.name}" : {error}') from error
+    async def _refresh_one(self, held: _PodVolumes, pod: Pod, volume: Volume) -> None:
+        payload = await self._set_up.payload(pod, volume)
+        mark = fingerprint(payload)
+        if held.written.get(volume.name) != mark:
+            await self._set_up.write(pod, volume, payload)
+            held.written[volume.name] = mark
 
-    async def _set_up(self, pod: Pod, volume: Volume) -> str:
-        kind = type_of(volume)
-        if volume.hostPath is not None:
-            await asyncio.to_thread(host_path.set_up, Path(volume.hostPath.path), volume.hostPath.type or "")
-            return volume.hostPath.path
-        if kind not in _PLUGINS:
-            raise VolumeError(f"no volume plugin matched: {kind} volumes are not supported by this kubelet")
-        path = self._pods_dir / (meta_of(pod).uid or "") / "volumes" / _PLUGINS[kind] / volume.name
-        if volume.emptyDir is not None:
-            await asyncio.to_thread(_set_up_empty_dir, path, volume, pod)
-        else:
-            try:
-                payload = await self._payload(pod, volume)
-            except (ServiceUnavailable, Timeout, TooManyRequests, InternalError) as error:
-                if not (path / DATA_LINK).exists():
-                    raise
-                log.warning("volume %s of pod %s: what is there is used: %s", volume.name, meta_of(pod).name, error)
-                return str(path)
-            await asyncio.to_thread(_write, path, payload, in_memory=kind in _IN_MEMORY, group=fs_group(pod))
-        return str(path)
+    def _told(self, held: _PodVolumes, pod: Pod, name: str, problem: str) -> None:
+        if held.problems.get(name) != problem:
+            log.warning("pod %s/%s: %s", meta_of(pod).namespace, meta_of(pod).name, problem)
+        held.problems[name] = problem
 
-    async def _payload(self, pod: Pod, volume: Volume) -> Payload:
-        if volume.configMap is not None:
-            mapped, mode = volume.configMap, _mode(volume.configMap.defaultMode)
-            optional = bool(mapped.optional)
-            return await config_map.payload(
-                self._objects, pod, mapped.name or "", mapped.items, mode, optional=optional
-            )
-        if volume.secret is not None:
-            hidden, mode = volume.secret, _mode(volume.secret.defaultMode)
-            optional = bool(hidden.optional)
-            return await secret.payload(
-                self._objects, pod, hidden.secretName or "", hidden.items, mode, optional=optional
-            )
-        if volume.downwardAPI is not None:
-            mode = _mode(volume.downwardAPI.defaultMode)
-            return downward_api.payload(pod, volume.downwardAPI.items, mode, self._allocatable)
-        assert volume.projected is not None
-        return await projected.payload(self._objects, self._tokens, pod, volume.projected, self._allocatable)
+    async def _adopt(self, uid: str, pod: Pod | None) -> None:
+        """Takes over what an earlier kubelet has set up for a pod that runs on."""
+        if uid in self._pods or pod is None or is_deleting(pod) or is_terminal(pod):
+            return
+        found = await asyncio.to_thread(self._on_disk, uid, pod)
+        if found and uid not in self._pods:
+            self._pods[uid] = _PodVolumes(pod, mounted=found)
+            self._objects.follow(uid, references(pod))
 
-    async def _remove(self, pod_uid: str) -> None:
-        try:
-            await asyncio.to_thread(_remove_volumes, self._pods_dir / pod_uid)
-        except OSError as error:
-            raise VolumeError(f"volumes of pod {pod_uid} could not be removed: {error}") from error
+    def _on_disk(self, uid: str, pod: Pod) -> dict[str, MountedVolume]:
+        paths = {
+            volume.name: self._set_up.path(uid, type_of(volume), volume.name)
+            for volume in used_volumes(pod)
+            if type_of(volume) in PAYLOADS
+        }
+        return {
+            name: MountedVolume(str(path), read_only=True)
+            for name, path in paths.items()
+            if (path / DATA_LINK).is_symlink()
+        }
+
+    def _changed(self, uids: frozenset[str]) -> None:
+        """Something that these pods' volumes show is different now."""
+        self._dirty |= uids
+        self._awake.set()
+        for uid in uids:
+            held = self._pods.get(uid)
+            if held is not None and held.pod is not None and len(held.mounted) < len(used_volumes(held.pod)):
+                self._wake_worker(uid)
 
 
-def type_of(volume: Volume) -> str:
-    """The volume's type as its field is called, "" for none."""
-    for name in volume.__struct_fields__:
-        if name != "name" and getattr(volume, name) is not None:
-            return str(name)
-    return ""
-
-
-def used_volumes(pod: Pod) -> list[Volume]:
-    """The volumes that a container mounts: others are never set up."""
-    spec = pod.spec
-    if spec is None:
-        return []
-    groups = (spec.initContainers or [], spec.containers or [], spec.ephemeralContainers or [])
-    mounted = {mount.name for group in groups for container in group for mount in container.volumeMounts or []}
-    return [volume for volume in spec.volumes or [] if volume.name in mounted]
+def _unable(unmounted: list[str], unprocessed: list[str], why: str) -> str:
+    return (
+        f"Unable to attach or mount volumes: unmounted volumes=[{' '.join(unmounted)}], unattached volumes=[], "
+        f"failed to process volumes=[{' '.join(unprocessed)}]: {why}"
+    )
 
 
 def _shown_metadata(pod: Pod) -> tuple[object, object]:
     return meta_of(pod).labels, meta_of(pod).annotations
-
-
-def _mode(mode: int | None) -> int:
-    return DEFAULT_MODE if mode is None else mode
-
-
-def _set_up_empty_dir(path: Path, volume: Volume, pod: Pod) -> None:
-    assert volume.emptyDir is not None
-    empty_dir.set_up(path, volume.emptyDir, pod)
-    group = fs_group(pod)
-    if group is not None:
-        ownership.set_group(path, group, read_only=False)
-
-
-def _write(path: Path, payload: Payload, *, in_memory: bool, group: int | None) -> None:
-    path.mkdir(parents=True, exist_ok=True)
-    if in_memory:
-        mount_tmpfs(path)
-    else:
-        path.chmod(0o777)
-    set_ownership = None if group is None else partial(ownership.set_group, group=group, read_only=True)
-    write_payload(path, payload, set_ownership)
 
 
 def _remove_volumes(pod_dir: Path) -> None:

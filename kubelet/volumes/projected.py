@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from lightkube.models.core_v1 import ProjectedVolumeSource, ServiceAccountTokenProjection, VolumeProjection
 from lightkube.resources.core_v1 import Pod
 
+from common.api.status import BadRequest, Forbidden, Invalid, NotFound
 from kubelet.types import ObjectSource, VolumeError
 from kubelet.volumes import config_map, downward_api, secret
 from kubelet.volumes.payload import DEFAULT_MODE, FileProjection, Payload, check_path, fs_group, fs_user
@@ -22,8 +23,16 @@ async def payload(
 ) -> Payload:
     mode = DEFAULT_MODE if volume.defaultMode is None else volume.defaultMode
     files: dict[str, FileProjection] = {}
+    problems: list[Exception] = []
     for source in volume.sources or []:
-        files.update(await _source(objects, tokens, pod, source, mode, allocatable))
+        try:
+            files.update(await _source(objects, tokens, pod, source, mode, allocatable))
+        except (VolumeError, NotFound, Forbidden) as error:
+            problems.append(error)
+    if len(problems) == 1:
+        raise problems[0]
+    if problems:
+        raise VolumeError(f"[{', '.join(str(problem) for problem in problems)}]")
     return files
 
 
@@ -57,5 +66,8 @@ async def _token(tokens: TokenManager, pod: Pod, source: ServiceAccountTokenProj
     user = fs_user(pod)
     if user is not None or fs_group(pod) is not None:
         mode = 0o600
-    value = await tokens.token(pod, source.audience or "", source.expirationSeconds or DEFAULT_EXPIRATION)
+    try:
+        value = await tokens.token(pod, source.audience or "", source.expirationSeconds or DEFAULT_EXPIRATION)
+    except (NotFound, Forbidden, BadRequest, Invalid) as error:
+        raise VolumeError(f"failed to fetch token: {error}") from error
     return {check_path(source.path): FileProjection(value.encode(), mode, user)}

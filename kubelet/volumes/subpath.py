@@ -16,35 +16,44 @@ from pathlib import Path
 
 from kubelet.types import SubPath, VolumeError
 from kubelet.volumes.mounts import bind_mount, is_mount_point, mounts_below, unmount
+from kubelet.volumes.operations import Operations
 
 log = logging.getLogger("kubelet.volumes")
 
 FOLDER = "volume-subpaths"
+ANSWER_SECONDS = 20.0
 
 
 class SubPaths:
     """Mounts at ``<root>/pods/<uid>/volume-subpaths/<volume>/<container>/<index>``. Blocking."""
 
-    def __init__(self, root_dir: Path) -> None:
+    def __init__(self, root_dir: Path, operations: Operations | None = None) -> None:
         self._pods_dir = root_dir / "pods"
+        self._operations = operations or Operations()
 
     def bind(self, wanted: SubPath) -> str:
         """Where the sub path is mounted; a directory is made where nothing is. Raises VolumeError in upstream's
         words: what exactly was wrong is in the kubelet's log, since it may tell of the host's files."""
         target = self._pods_dir / wanted.pod_uid / FOLDER / wanted.volume / wanted.container / str(wanted.index)
-        where = f'for volumeMount "{wanted.volume}" of container "{wanted.container}"'
-        there = os.path.exists(os.path.join(wanted.volume_path, wanted.sub_path))
+        key = f"{wanted.pod_uid}/subpath/{wanted.container}/{wanted.index}"
+        what = f'subPath of volumeMount "{wanted.volume}"'
+        return self._operations.call(key, lambda: _bind(wanted, target), seconds=ANSWER_SECONDS, what=what)
+
+
+def _bind(wanted: SubPath, target: Path) -> str:
+    where = f'for volumeMount "{wanted.volume}" of container "{wanted.container}"'
+    there = os.path.exists(os.path.join(wanted.volume_path, wanted.sub_path))
+    try:
+        found = open_beneath(wanted.volume_path, wanted.sub_path)
         try:
-            found = open_beneath(wanted.volume_path, wanted.sub_path)
-            try:
-                _mount(found, target)
-            finally:
-                os.close(found)
-        except (OSError, VolumeError) as error:
-            done = "prepare subPath" if there else "create subPath directory"
-            log.error("failed to %s %s: %s", done, where, error)
-            raise VolumeError(f"failed to {done} {where}") from error
-        return str(target)
+            _mount(found, target)
+        finally:
+            os.close(found)
+    except (OSError, VolumeError) as error:
+        done = "prepare subPath" if there else "create subPath directory"
+        log.error("failed to %s %s: %s", done, where, error)
+        raise VolumeError(f"failed to {done} {where}") from error
+    return str(target)
 
 
 def open_beneath(volume: str, sub_path: str) -> int:

@@ -108,5 +108,5 @@ async def test_mounts_that_a_killed_kubelet_left_are_removed(volumes: VolumeMana
 
 
 async def test_an_unknown_medium_is_refused(volumes: VolumeManager) -> None:
-    with pytest.raises(VolumeError, match="unknown storage medium 'HugePages'"):
+    with pytest.raises(VolumeError, match="there is no resource request for huge pages"):
         await volumes.mount(pod_with(Volume(name="m", emptyDir=EmptyDirVolumeSource(medium="HugePages"))))

@@ -207,7 +207,7 @@ class Machine:
             client.remove_container(container["Id"], force=True, v=True)
         client.close()
         mounts = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
-        for mount in sorted((path for path in mounts if path.startswith(f"{self.kubelet_root}/")), reverse=True):
+        for mount in sorted((path for path in mounts if f"{path}/".startswith(f"{self.kubelet_root}/")), reverse=True):
             subprocess.run(["umount", "-l", mount])
 
     def _process(self, name: str, command: Sequence[str]) -> Process:

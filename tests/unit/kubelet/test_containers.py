@@ -19,7 +19,7 @@ from kubelet.pods.environment import ConfigError
 from kubelet.pods.files import DNSConfig, dns_config, hosts_file, parse_resolv_conf
 from kubelet.runtime import inspect
 from kubelet.runtime.spec import container_body, sandbox_body
-from kubelet.types import ContainerState, ImageStatus, KubeletConfig
+from kubelet.types import ContainerState, Device, ImageStatus, KubeletConfig, MountedVolume
 
 CONFIG = KubeletConfig("n1", ("192.0.2.1",), cluster_dns=("10.96.0.10",), capacity={"cpu": 2000, "memory": 4 << 30})
 IMAGE = ImageStatus("sha256:1", ("i:1",), (), 1)
@@ -93,13 +93,40 @@ def test_mounts_leave_the_kubelets_files_to_volumes_that_want_their_place() -> N
         {"name": "v", "mountPath": "data", "readOnly": True, "mountPropagation": "HostToContainer"},
     ]
     files = PodFiles("/p/etc-hosts", "/p/resolv.conf", "/p/log")
-    made = config({"volumeMounts": mounts}, volumes={"v": "/vol"}, files=files)
+    made = config({"volumeMounts": mounts}, volumes={"v": MountedVolume("/vol")}, files=files)
     assert [(m.host_path, m.container_path, m.read_only, m.propagation) for m in made.mounts] == [
         ("/vol/h", "/etc/hosts", False, ""),
         ("/vol", "/data", True, "rslave"),
         ("/p/resolv.conf", "/etc/resolv.conf", False, ""),
         ("/p/log", "/dev/termination-log", False, ""),
     ]
+
+
+def test_a_volume_that_is_read_only_makes_its_mounts_so_and_devices_have_their_rights() -> None:
+    volumes = {"v": MountedVolume("/vol", read_only=True), "b": MountedVolume("/dev/loop7")}
+    devices = [{"name": "b", "devicePath": "/dev/x"}, {"name": "v", "devicePath": "/dev/y"}]
+    made = config({"volumeMounts": [{"name": "v", "mountPath": "/d"}], "volumeDevices": devices}, volumes=volumes)
+    assert made.mounts[0].read_only
+    assert made.devices == (Device("/dev/loop7", "/dev/x"), Device("/vol", "/dev/y", "r"))
+
+
+@pytest.mark.parametrize(
+    ("mount", "problem"),
+    [
+        ({"subPathExpr": "$(NONE)"}, 'missing value for "NONE"'),
+        ({"subPathExpr": "a/$(UP)"}, "unable to provision SubPath `a/..`: must not contain '..'"),
+        ({"subPathExpr": "$(ROOT)"}, "error SubPath `/` must not be an absolute path"),
+        ({"readOnly": True, "recursiveReadOnly": "Enabled"}, "is not supported by the runtime"),
+        ({"recursiveReadOnly": "IfPossible"}, "is not read-only"),
+    ],
+)
+def test_mounts_that_are_refused(mount: dict[str, Any], problem: str) -> None:
+    wanted = {"volumeMounts": [{"name": "v", "mountPath": "/d", **mount}]}
+    with pytest.raises(ConfigError, match=problem):
+        config(wanted, volumes={"v": MountedVolume("/vol")}, env={"UP": "..", "ROOT": "/"})
+    del wanted["volumeMounts"][0][next(iter(mount))]
+    wanted["volumeMounts"][0].pop("recursiveReadOnly", None)
+    assert config(wanted, volumes={"v": MountedVolume("/vol")}).mounts
 
 
 def test_docker_is_told_the_same() -> None:
