@@ -29,7 +29,7 @@ from kubelet.pods.tools import Tools
 from kubelet.pods.worker import PodWorker
 from kubelet.runtime.docker import DockerRuntime
 from kubelet.runtime.naming import LABEL_NODE
-from kubelet.types import KubeletConfig, PodNetworkStatus, PortMapping
+from kubelet.types import KubeletConfig, MountedVolume, PodNetworkStatus, PortMapping
 from kubelet.volumes.subpath import SubPaths
 
 BUSYBOX = Path("/bin/busybox")
@@ -97,10 +97,10 @@ class FakeNetwork:
 
 @dataclass
 class FakeVolumes:
-    paths: dict[str, str] = field(default_factory=dict)
+    paths: dict[str, MountedVolume] = field(default_factory=dict)
     unmounted: list[str] = field(default_factory=list)
 
-    async def mount(self, pod: Pod) -> dict[str, str]:
+    async def mount(self, pod: Pod) -> dict[str, MountedVolume]:
         return self.paths
 
     async def unmount(self, pod_uid: str) -> None:

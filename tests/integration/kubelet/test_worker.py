@@ -11,7 +11,7 @@ import pytest
 from lightkube.resources.core_v1 import ConfigMap, Pod, Secret, Service
 
 from kubelet.pods.worker import PodWorker
-from kubelet.types import RuntimeUnavailable
+from kubelet.types import MountedVolume, RuntimeUnavailable
 from kubelet.volumes.subpath import clean_up
 from tests.integration.kubelet.conftest import Node, app, eventually
 
@@ -290,7 +290,7 @@ async def test_readiness_follows_its_probe(node: Node) -> None:
 
 
 async def test_hooks_run_around_a_containers_life(node: Node, tmp_path: Path) -> None:
-    node.volumes.paths["shared"] = str(tmp_path)
+    node.volumes.paths["shared"] = MountedVolume(str(tmp_path))
     lifecycle = {
         "postStart": {"exec": {"command": ["sh", "-c", "echo up > /shared/log"]}},
         "preStop": {"exec": {"command": ["sh", "-c", "echo down >> /shared/log"]}},
@@ -359,7 +359,7 @@ async def test_a_sub_path_that_leads_out_keeps_its_container_from_starting(node:
     volume = tmp_path / "volume"
     volume.mkdir()
     (volume / "out").symlink_to("/etc")
-    node.volumes.paths["data"] = str(volume)
+    node.volumes.paths["data"] = MountedVolume(str(volume))
     mounts = [{"name": "data", "mountPath": "/data", "subPath": "out"}]
     pod = node.pod(containers=[{"name": "app", "volumeMounts": mounts}], volumes=[{"name": "data", "emptyDir": {}}])
     worker = node.run(pod)
@@ -374,7 +374,7 @@ async def test_a_container_sees_its_sub_path(node: Node, tmp_path: Path) -> None
     volume = tmp_path / "volume"
     (volume / "part").mkdir(parents=True)
     (volume / "part" / "file").write_text("inside")
-    node.volumes.paths["data"] = str(volume)
+    node.volumes.paths["data"] = MountedVolume(str(volume))
     mounts = [{"name": "data", "mountPath": "/data", "subPath": "part"}]
     pod = node.pod(containers=[{"name": "app", "volumeMounts": mounts}], volumes=[{"name": "data", "emptyDir": {}}])
     worker = node.run(pod)
