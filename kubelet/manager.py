@@ -32,6 +32,7 @@ from kubelet.pods.identity import identity_of, is_mirror
 from kubelet.pods.logs import LogLinks
 from kubelet.pods.observed import observe
 from kubelet.pods.orphans import end_orphan
+from kubelet.pods.probemetrics import ProbeMetrics
 from kubelet.pods.tools import Tools
 from kubelet.pods.worker import PodWorker, newest
 from kubelet.staticpods.mirrors import MirrorClient, Mirrors, reflects
@@ -87,6 +88,7 @@ class PodManager:
         self._relisted = time.monotonic()
         self._seen: dict[str, frozenset[tuple[str, str]]] = {}
         self._handlers = Handlers(runtime)
+        self.probe_metrics = ProbeMetrics()
         self._static: dict[str, Pod] | None = None
         """What the manifests say by namespace and name; None until they have been read."""
         self._static_read = asyncio.Event()
@@ -106,6 +108,7 @@ class PodManager:
             images=images,
             recorder=recorder,
             handlers=self._handlers,
+            probe_metrics=self.probe_metrics,
             services=lambda namespace: self._services.store.by_index("namespace", namespace),
             services_read=self._services.wait_synced,
             bind_sub_path=SubPaths(Path(config.root_dir)).bind,
@@ -267,7 +270,7 @@ class PodManager:
         if (pod.status is not None and pod.status.startTime is not None) or meta_of(pod).deletionTimestamp is not None:
             return None
         present = (worker for worker in self._workers.values() if not worker.gone)
-        others = [worker.pod for worker in present if not is_terminal(worker.pod)]
+        others = [worker.pod for worker in present if not worker.finished and not is_terminal(worker.pod)]
         return admit(pod, others, self._node(), self._config)
 
     def _updated(self, old: Pod, new: Pod) -> None:

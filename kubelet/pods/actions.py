@@ -24,6 +24,8 @@ LABEL_HASH = "io.kubernetes.container.hash"
 class Kill:
     container: RuntimeContainer
     message: str
+    probe: str = ""
+    """The kind of the probe that failed: it may have a grace period of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,9 +164,9 @@ def _keep_sidecar(
     if latest is None or not latest.running:
         starts.append(container.name)
         return False
-    reason = _kill_reason(container, latest, probes)
-    if reason:
-        kills.append(Kill(latest, reason))
+    kill = _kill(container, latest, probes)
+    if kill is not None:
+        kills.append(kill)
         return False
     return latest.id in probes.started
 
@@ -181,15 +183,17 @@ def _app_actions(
                 starts.append(container.name)
             continue
         kept += 1
-        reason = _kill_reason(container, latest, probes)
-        if reason:
-            kills.append(Kill(latest, reason))
+        kill = _kill(container, latest, probes)
+        if kill is not None:
+            kills.append(kill)
     return kept
 
 
-def _kill_reason(container: Container, running: RuntimeContainer, probes: ProbeFindings) -> str:
+def _kill(container: Container, running: RuntimeContainer, probes: ProbeFindings) -> Kill | None:
     recorded = running.labels.get(LABEL_HASH)
     if recorded is not None and recorded != container_hash(container):
-        return f"Container {container.name} definition changed, will be restarted"
+        return Kill(running, f"Container {container.name} definition changed, will be restarted")
     failed = probes.failed.get(running.id)
-    return f"Container {container.name} failed {failed} probe, will be restarted" if failed else ""
+    if failed:
+        return Kill(running, f"Container {container.name} failed {failed} probe, will be restarted", failed)
+    return None

@@ -11,14 +11,14 @@ from collections.abc import Iterable
 from lightkube.models.core_v1 import PodSpec
 from lightkube.resources.core_v1 import Node, Pod
 
-from common.api.meta import labels_of
 from common.api.pods import amounts, requests
 from kubelet.pods import apparmor, sysctls
+from kubelet.pods.fit import misfit
 from kubelet.pods.identity import all_containers, spec_of
 from kubelet.types import KubeletConfig
 
 Rejection = tuple[str, str]
-"""Reason and message of a status with phase Failed."""
+"""Reason and message of why the node does not take the pod."""
 
 
 def admit(pod: Pod, others: Iterable[Pod], node: Node | None, config: KubeletConfig) -> Rejection | None:
@@ -26,20 +26,20 @@ def admit(pod: Pod, others: Iterable[Pod], node: Node | None, config: KubeletCon
     spec = spec_of(pod)
     forbidden = sysctls.forbidden(spec, config.allowed_unsafe_sysctls)
     if forbidden is not None:
-        return sysctls.REASON, f"Pod was rejected: {forbidden}"
+        return sysctls.REASON, forbidden
     refused = _fit(pod, others, node, config) or _unsupported(spec)
     if refused is not None:
         return refused
     why = apparmor.refusal(pod)
-    return (apparmor.REASON, f"Pod was rejected: {why}") if why is not None else None
+    return (apparmor.REASON, why) if why is not None else None
 
 
 def _unsupported(spec: PodSpec) -> Rejection | None:
     if spec.os is not None and spec.os.name != "linux":
-        return "PodOSNotSupported", "Pod was rejected: Failed to admit pod as the OS field doesn't match node OS"
+        return "PodOSNotSupported", "Failed to admit pod as the OS field doesn't match node OS"
     shared = spec.securityContext
     if shared is not None and shared.supplementalGroupsPolicy == "Strict" and not _all_have_a_group(spec):
-        message = "Pod was rejected: SupplementalGroupsPolicy=Strict is not supported in this node"
+        message = "SupplementalGroupsPolicy=Strict is not supported in this node"
         return "SupplementalGroupsPolicyNotSupported", message
     return None
 
@@ -54,13 +54,6 @@ def _all_have_a_group(spec: PodSpec) -> bool:
 
 def _fit(pod: Pod, others: Iterable[Pod], node: Node | None, config: KubeletConfig) -> Rejection | None:
     spec = spec_of(pod)
-    if node is not None:
-        labels = labels_of(node)
-        if any(labels.get(key) != value for key, value in (spec.nodeSelector or {}).items()):
-            message = (
-                "Pod was rejected: Predicate NodeAffinity failed: node(s) didn't match Pod's node affinity/selector"
-            )
-            return "NodeAffinity", message
     present = list(others)
     if len(present) + 1 > config.max_pods:
         return _out_of("pods", 1, len(present), config.max_pods)
@@ -73,7 +66,7 @@ def _fit(pod: Pod, others: Iterable[Pod], node: Node | None, config: KubeletConf
         capacity = offered.get(name, 0 if name.startswith("hugepages-") else None)
         if capacity is not None and amount and used.get(name, 0) + amount > capacity:
             return _out_of(name, amount, used.get(name, 0), capacity)
-    return None
+    return misfit(pod, present, node) if node is not None else None
 
 
 def _extended(node: Node | None) -> dict[str, int]:
@@ -84,7 +77,6 @@ def _extended(node: Node | None) -> dict[str, int]:
 
 def _out_of(resource: str, requested: int, used: int, capacity: int) -> Rejection:
     message = (
-        f"Pod was rejected: Node didn't have enough resource: {resource}, "
-        f"requested: {requested}, used: {used}, capacity: {capacity}"
+        f"Node didn't have enough resource: {resource}, requested: {requested}, used: {used}, capacity: {capacity}"
     )
     return f"OutOf{resource}", message

@@ -41,6 +41,8 @@ MIN_SHARES, MAX_SHARES = 2, 262_144
 SANDBOX_OOM_SCORE = -998
 GUARANTEED_OOM_SCORE = -997
 DEFAULT_TERMINATION_PATH = "/dev/termination-log"
+MAX_HOSTNAME = 64
+"""Characters that the kernel keeps."""
 NODE_CRITICAL = 2_000_001_000
 _PROPAGATION = {None: "", "None": "", "HostToContainer": "rslave", "Bidirectional": "rshared"}
 
@@ -75,6 +77,7 @@ class Inputs:
 
 
 def sandbox_config(pod: Pod, config: KubeletConfig, attempt: int, runtime_handler: str = "") -> PodSandboxConfig:
+    """Raises ConfigError."""
     identity, spec = identity_of(pod), spec_of(pod)
     sysctls = spec.securityContext.sysctls if spec.securityContext else None
     return PodSandboxConfig(
@@ -83,7 +86,7 @@ def sandbox_config(pod: Pod, config: KubeletConfig, attempt: int, runtime_handle
         uid=identity.uid,
         attempt=attempt,
         image=config.pod_infra_container_image,
-        hostname=hostname(pod),
+        hostname=kernel_hostname(pod, config.cluster_domain),
         labels={LABEL_GRACE_PERIOD: str(grace_period(pod))},
         host_network=bool(spec.hostNetwork),
         host_ipc=bool(spec.hostIPC),
@@ -118,6 +121,25 @@ def port_mappings(pod: Pod) -> tuple[PortMapping, ...]:
 def hostname(pod: Pod) -> str:
     """spec.hostname or the pod's name, cut to what a host name may be."""
     return (spec_of(pod).hostname or identity_of(pod).name)[:63].rstrip("-.")
+
+
+def fully_qualified(pod: Pod, domain: str) -> str:
+    """The pod's name in the DNS; "" when it has no subdomain."""
+    spec = spec_of(pod)
+    return f"{hostname(pod)}.{spec.subdomain}.{identity_of(pod).namespace}.svc.{domain}" if spec.subdomain else ""
+
+
+def kernel_hostname(pod: Pod, domain: str) -> str:
+    """What ``hostname`` prints in the pod's containers. Raises ConfigError."""
+    full = fully_qualified(pod, domain)
+    if not spec_of(pod).setHostnameAsFQDN or not full:
+        return hostname(pod)
+    if len(full) > MAX_HOSTNAME:
+        raise ConfigError(
+            f"failed to construct FQDN from pod hostname and cluster domain, FQDN {full} is too long "
+            f"({MAX_HOSTNAME} characters is the max, {len(full)} characters requested)"
+        )
+    return full
 
 
 def container_config(pod: Pod, container: Container, config: KubeletConfig, inputs: Inputs) -> ContainerConfig:

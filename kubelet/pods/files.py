@@ -14,11 +14,14 @@ from pathlib import Path
 from lightkube.models.core_v1 import PodSpec
 from lightkube.resources.core_v1 import Pod
 
-from kubelet.pods.containers import PodFiles, hostname
+from kubelet.pods.containers import PodFiles, fully_qualified, hostname
 from kubelet.pods.identity import identity_of, spec_of
 from kubelet.types import KubeletConfig
 
 MAX_TERMINATION_MESSAGE = 4096
+"""Bytes at the end of the file."""
+MAX_SERVERS, MAX_SEARCHES, MAX_SEARCH, MAX_SEARCH_LINE = 3, 32, 253, 2048
+"""Name servers; search domains, characters of one and of all."""
 _STANDARD_HOSTS = (
     "127.0.0.1\tlocalhost",
     "::1\tlocalhost ip6-localhost ip6-loopback",
@@ -39,7 +42,7 @@ class DNSConfig:
         lines = []
         if self.searches:
             lines.append(f"search {' '.join(self.searches)}")
-        lines += [f"nameserver {server}" for server in self.servers[:3]]
+        lines += [f"nameserver {server}" for server in self.servers]
         if self.options:
             lines.append(f"options {' '.join(self.options)}")
         return "".join(f"{line}\n" for line in lines)
@@ -54,25 +57,31 @@ def parse_resolv_conf(text: str) -> DNSConfig:
         if keyword == "nameserver" and values:
             servers.append(values[0])
         elif keyword == "search":
-            searches = tuple(values)
+            searches = tuple(each if each == "." else each.removesuffix(".") for each in values)
         elif keyword == "options":
             options = tuple(values)
     return DNSConfig(tuple(servers), searches, options)
 
 
 def dns_config(spec: PodSpec, namespace: str, config: KubeletConfig, host: DNSConfig) -> DNSConfig:
+    """What the pod asks for, before ``fit``."""
     policy = spec.dnsPolicy or "ClusterFirst"
     if policy == "None":
         base = DNSConfig()
-    elif config.cluster_dns and (
-        policy == "ClusterFirstWithHostNet" or (policy == "ClusterFirst" and not spec.hostNetwork)
-    ):
+    elif wants_cluster_dns(spec) and config.cluster_dns:
         domain = config.cluster_domain
-        searches = (f"{namespace}.svc.{domain}", f"svc.{domain}", domain, *host.searches)
-        base = DNSConfig(config.cluster_dns, searches, ("ndots:5",))
+        own = (f"{namespace}.svc.{domain}", f"svc.{domain}", domain) if domain else ()
+        base = DNSConfig(config.cluster_dns, tuple(dict.fromkeys((*own, *host.searches))), ("ndots:5",))
+    elif not config.resolv_conf:
+        base = DNSConfig(tuple("::1" if ":" in ip else "127.0.0.1" for ip in config.node_ips) or ("127.0.0.1",), (".",))
     else:
         base = host
     return _with_overrides(base, spec)
+
+
+def wants_cluster_dns(spec: PodSpec) -> bool:
+    policy = spec.dnsPolicy or "ClusterFirst"
+    return policy == "ClusterFirstWithHostNet" or (policy == "ClusterFirst" and not spec.hostNetwork)
 
 
 def _with_overrides(base: DNSConfig, spec: PodSpec) -> DNSConfig:
@@ -88,16 +97,51 @@ def _with_overrides(base: DNSConfig, spec: PodSpec) -> DNSConfig:
     )
 
 
+def fit(wanted: DNSConfig) -> tuple[DNSConfig, list[str]]:
+    """What resolvers take of it, and what is said about the rest."""
+    problems = []
+    servers = wanted.servers[:MAX_SERVERS]
+    if len(servers) < len(wanted.servers):
+        problems.append(
+            "Nameserver limits were exceeded, some nameservers have been omitted, "
+            f"the applied nameserver line is: {' '.join(servers)}"
+        )
+    searches = tuple(each for each in wanted.searches[:MAX_SEARCHES] if len(each) <= MAX_SEARCH)
+    while len(" ".join(searches)) > MAX_SEARCH_LINE:
+        searches = searches[:-1]
+    if len(searches) < len(wanted.searches):
+        problems.append(
+            "Search Line limits were exceeded, some search paths have been omitted, "
+            f"the applied search line is: {' '.join(searches)}"
+        )
+    return DNSConfig(servers, searches, wanted.options), problems
+
+
+def dns_problems(pod: Pod, config: KubeletConfig) -> list[tuple[str, str]]:
+    """Reasons and messages of events. Blocking."""
+    spec, result = spec_of(pod), []
+    if wants_cluster_dns(spec) and not config.cluster_dns:
+        text = (
+            'kubelet does not have ClusterDNS IP configured and cannot create Pod using "ClusterFirst" policy. '
+            'Falling back to "Default" policy.'
+        )
+        result.append(("MissingClusterDNS", f'pod: "{identity_of(pod)}". {text}'))
+    _, problems = fit(dns_config(spec, identity_of(pod).namespace, config, host_dns(config)))
+    return result + [("DNSConfigForming", text) for text in problems]
+
+
+def host_dns(config: KubeletConfig) -> DNSConfig:
+    return parse_resolv_conf(_read(config.resolv_conf)) if config.resolv_conf else DNSConfig()
+
+
 def hosts_file(pod: Pod, pod_ips: tuple[str, ...], domain: str, host_file: str) -> str:
     """On the host's network the host's own file, else one with the pod's name; host aliases in both."""
-    spec, identity = spec_of(pod), identity_of(pod)
+    spec = spec_of(pod)
     if spec.hostNetwork:
         lines = ["# Kubernetes-managed hosts file (host network).", *host_file.splitlines()]
     else:
-        name = hostname(pod)
-        names = name
-        if spec.subdomain:
-            names = f"{name}.{spec.subdomain}.{identity.namespace}.svc.{domain}\t{name}"
+        name, full = hostname(pod), fully_qualified(pod, domain)
+        names = f"{full}\t{name}" if full else name
         lines = ["# Kubernetes-managed hosts file.", *_STANDARD_HOSTS, *(f"{ip}\t{names}" for ip in pod_ips)]
     if spec.hostAliases:
         lines += ["", "# Entries added by HostAliases."]
@@ -115,9 +159,8 @@ class PodDirectory:
         """Writes what all containers of the pod share."""
         self.path.mkdir(mode=0o750, parents=True, exist_ok=True)
         identity = identity_of(pod)
-        host = parse_resolv_conf(_read(config.resolv_conf))
         hosts = hosts_file(pod, pod_ips, config.cluster_domain, _read("/etc/hosts"))
-        resolv = dns_config(spec_of(pod), identity.namespace, config, host).render()
+        resolv = fit(dns_config(spec_of(pod), identity.namespace, config, host_dns(config)))[0].render()
         return PodFiles(hosts=self._write("etc-hosts", hosts), resolv_conf=self._write("resolv.conf", resolv))
 
     def termination_log(self, container: str, attempt: int) -> str:
@@ -131,6 +174,7 @@ class PodDirectory:
     def termination_message(self, container: str, attempt: int) -> str:
         try:
             with self._termination_path(container, attempt).open("rb") as file:
+                file.seek(max(0, os.fstat(file.fileno()).st_size - MAX_TERMINATION_MESSAGE))
                 return file.read(MAX_TERMINATION_MESSAGE).decode(errors="replace")
         except OSError:
             return ""

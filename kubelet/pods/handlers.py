@@ -7,8 +7,8 @@ https://kubernetes.io/docs/concepts/containers/container-lifecycle-hooks/
 from __future__ import annotations
 
 import asyncio
-import shlex
 from dataclasses import dataclass
+from typing import Any
 
 import httpx
 from lightkube.models.core_v1 import Container, ExecAction, GRPCAction, HTTPGetAction, LifecycleHandler, Probe
@@ -17,8 +17,10 @@ from kubelet.types import Runtime, RuntimeFailure
 
 MAX_BODY = 10 * 1024
 """Bytes that are read of what a container answers; the rest says nothing about its health."""
-DEFAULT_AGENT = "kube-probe/1.32"
-GRPC_SERVING = 1
+AGENT = "kube-{purpose}/1.32"
+MAX_REDIRECTS = 10
+TIMED_OUT = "context deadline exceeded (Client.Timeout exceeded while awaiting headers)"
+GRPC_STATES = {0: "UNKNOWN", 1: "SERVING", 2: "NOT_SERVING", 3: "SERVICE_UNKNOWN"}
 _METHOD = "/grpc.health.v1.Health/Check"
 
 
@@ -27,6 +29,8 @@ class Outcome:
     ok: bool
     output: str = ""
     timed_out: bool = False
+    warning: str = ""
+    """Good, but somebody should know of this."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +59,7 @@ class Handlers:
         if probe.exec is not None:
             return await self._exec(probe.exec, target, timeout)
         if probe.httpGet is not None:
-            return await self._http_get(probe.httpGet, target, timeout)
+            return await self._http_probe(probe.httpGet, target, timeout)
         if probe.tcpSocket is not None:
             return await _tcp(
                 probe.tcpSocket.host or target.pod_ip, resolve_port(target.container, probe.tcpSocket.port), timeout
@@ -75,7 +79,7 @@ class Handlers:
             command = " ".join(handler.exec.command or ())
             return Outcome(False, f"command '{command}' failed: {outcome.output}", outcome.timed_out)
         if handler.httpGet is not None:
-            return await self._http_get(handler.httpGet, target, timeout)
+            return await self._http_hook(handler.httpGet, target, timeout)
         if handler.sleep is not None:
             await asyncio.sleep(min(float(handler.sleep.seconds), timeout))
             return Outcome(True)
@@ -86,30 +90,68 @@ class Handlers:
         try:
             result = await self._runtime.exec_sync(target.container_id, command, timeout, limit=MAX_BODY)
         except TimeoutError:
-            return Outcome(False, f'command "{shlex.join(command)}" timed out', timed_out=True)
+            return Outcome(False, f'command "{" ".join(command)}" timed out', timed_out=True)
         return Outcome(result.exit_code == 0, result.output[:MAX_BODY].decode(errors="replace"))
 
-    async def _http_get(self, action: HTTPGetAction, target: Target, timeout: float) -> Outcome:
+    async def _http_probe(self, action: HTTPGetAction, target: Target, timeout: float) -> Outcome:
         url = http_url(action, target)
-        headers = {"User-Agent": DEFAULT_AGENT, "Accept": "*/*", "Connection": "close"}
-        headers.update({header.name: header.value for header in action.httpHeaders or ()})
         try:
-            request = self._http.build_request("GET", url, headers=headers, timeout=timeout)
-            # Go's probes ask for no compression, and nothing that would grow when it is unpacked is unpacked here.
-            if not any(header.name.lower() == "accept-encoding" for header in action.httpHeaders or ()):
-                del request.headers["accept-encoding"]
             async with asyncio.timeout(timeout):
-                status, body = await self._fetch(request)
+                status, body = await self._get(url, action, "probe", timeout)
         except (TimeoutError, httpx.TimeoutException):
-            return Outcome(False, f'Get "{url}": context deadline exceeded (Client.Timeout exceeded)', timed_out=True)
+            return Outcome(False, f'Get "{url}": {TIMED_OUT}', timed_out=True)
         except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError) as error:
             return Outcome(False, f'Get "{url}": {_network_text(error, url)}')
-        if 200 <= status < 400:
-            return Outcome(True, body.decode(errors="replace"))
+        text = body.decode(errors="replace")
+        if 300 <= status < 400:
+            return Outcome(True, text, warning=f"Probe terminated redirects, Response body: {text}")
+        if 200 <= status < 300:
+            return Outcome(True, text)
         return Outcome(False, f"HTTP probe failed with statuscode: {status}")
 
-    async def _fetch(self, request: httpx.Request) -> tuple[int, bytes]:
-        """The status and the beginning of the body: a server may send one without an end."""
+    async def _http_hook(self, action: HTTPGetAction, target: Target, timeout: float) -> Outcome:
+        """Any answer will do, as upstream has it: the hook was delivered."""
+        url = ""
+        try:
+            url = http_url(action, target)
+            async with asyncio.timeout(timeout):
+                try:
+                    await self._get(url, action, "lifecycle", timeout)
+                except httpx.ConnectError as error:
+                    if "WRONG_VERSION_NUMBER" not in str(error).upper().replace(" ", "_"):
+                        raise
+                    plain = f"http{url.removeprefix('https')}"
+                    await self._get(plain, action, "lifecycle", timeout, without=("authorization",))
+                    where = httpx.URL(url).netloc.decode()
+                    text = f"request to HTTPS lifecycle hook {where} got HTTP response, retry with HTTP succeeded"
+                    return Outcome(True, warning=text)
+        except (TimeoutError, httpx.TimeoutException):
+            return Outcome(False, f'Get "{url}": {TIMED_OUT}', timed_out=True)
+        except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError) as error:
+            return Outcome(False, f'Get "{url}": {_network_text(error, url)}')
+        return Outcome(True)
+
+    async def _get(
+        self, url: str, action: HTTPGetAction, purpose: str, timeout: float, without: tuple[str, ...] = ()
+    ) -> tuple[int, bytes]:
+        """Follows redirects, but not to other hosts: their answer would say nothing of this one."""
+        headers = http_headers(action, purpose, without)
+        host = httpx.URL(url).host
+        for _ in range(MAX_REDIRECTS):
+            request = self._http.build_request("GET", url, headers=headers, timeout=timeout)
+            # Go's probes ask for no compression, and nothing that would grow when it is unpacked is unpacked here.
+            for implied in ("accept-encoding", "user-agent", "accept"):
+                if implied not in headers and implied in request.headers:
+                    del request.headers[implied]
+            status, body, location = await self._fetch(request)
+            following = location and status in (301, 302, 303, 307, 308)
+            if not following or httpx.URL(url).join(location).host != host:
+                return status, body
+            url = str(httpx.URL(url).join(location))
+        raise ValueError(f"stopped after {MAX_REDIRECTS} redirects")
+
+    async def _fetch(self, request: httpx.Request) -> tuple[int, bytes, str]:
+        """The status, the beginning of the body (a server may send one without an end), and where it leads to."""
         response = await self._http.send(request, stream=True)
         try:
             body = bytearray()
@@ -117,9 +159,19 @@ class Handlers:
                 body += chunk[: MAX_BODY - len(body)]
                 if len(body) == MAX_BODY:
                     break
-            return response.status_code, bytes(body)
+            return response.status_code, bytes(body), response.headers.get("location", "")
         finally:
             await response.aclose()
+
+
+def http_headers(action: HTTPGetAction, purpose: str, without: tuple[str, ...] = ()) -> httpx.Headers:
+    """The action's own, however often one is repeated, and upstream's where it has none; an empty User-Agent or Accept
+    is not sent."""
+    own = [(each.name, each.value or "") for each in action.httpHeaders or () if each.name.lower() not in without]
+    names = {name.lower() for name, _ in own}
+    default = [("User-Agent", AGENT.format(purpose=purpose)), ("Accept", "*/*"), ("Connection", "close")]
+    sent = [(name, value) for name, value in own if value or name.lower() not in ("user-agent", "accept")]
+    return httpx.Headers([*(each for each in default if each[0].lower() not in names), *sent])
 
 
 def http_url(action: HTTPGetAction, target: Target) -> str:
@@ -130,12 +182,15 @@ def http_url(action: HTTPGetAction, target: Target) -> str:
 
 
 def resolve_port(container: Container, port: int | str) -> int:
-    """A number, or the name of one of the container's ports. 0 when there is none: the attempt then fails."""
-    if isinstance(port, int):
-        return port
-    if port.isdigit():
-        return int(port)
-    return next((int(each.containerPort) for each in container.ports or () if each.name == port), 0)
+    """A number, or the name of one of the container's ports. Raises ValueError when it is neither."""
+    number = next((int(each.containerPort) for each in container.ports or () if each.name == port), port)
+    try:
+        number = int(number)
+    except ValueError:
+        raise ValueError(f'strconv.Atoi: parsing "{port}": invalid syntax') from None
+    if not 0 < number < 65536:
+        raise ValueError(f"invalid port number: {number}")
+    return number
 
 
 def _bracketed(host: str) -> str:
@@ -159,18 +214,44 @@ async def _grpc(action: GRPCAction, host: str, timeout: float) -> Outcome:
     """The standard health service; its two one-field messages are written and read by hand."""
     import grpc  # nine megabytes that most nodes never need
 
-    service = (action.service or "").encode()
-    request = b"\x0a" + bytes([len(service)]) + service if service else b""
     address = f"{_bracketed(host)}:{action.port}"
-    async with grpc.aio.insecure_channel(address) as channel:
+    options = [("grpc.primary_user_agent", AGENT.format(purpose="probe")), ("grpc.enable_http_proxy", 0)]
+    async with grpc.aio.insecure_channel(address, options=options) as channel:
         try:
-            answer = await channel.unary_unary(_METHOD)(request, timeout=timeout)
+            answer = await channel.unary_unary(_METHOD)(health_request(action.service or ""), timeout=timeout)
         except grpc.aio.AioRpcError as error:
-            if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
-                return Outcome(False, f'timeout: failed to connect service "{address}" within {timeout:g}s')
-            return Outcome(False, f"error: health rpc probe failed: {error.details()}")
-    serving = len(answer) >= 2 and answer[0] == 0x08 and answer[1] == GRPC_SERVING
-    return Outcome(serving, "" if serving else f'service unhealthy (responded with "{answer.hex()}")')
+            return Outcome(False, _grpc_text(error, address, timeout))
+    state = health_state(answer)
+    return Outcome(state == "SERVING", "" if state == "SERVING" else f'service unhealthy (responded with "{state}")')
+
+
+def health_request(service: str) -> bytes:
+    """grpc.health.v1.HealthCheckRequest: a string in field 1, which is left out when it is empty."""
+    text = service.encode()
+    size, length = len(text), bytearray()
+    while size > 0x7F:
+        length.append(size & 0x7F | 0x80)
+        size >>= 7
+    return b"\x0a" + bytes([*length, size]) + text if text else b""
+
+
+def health_state(answer: bytes) -> str:
+    """Of a grpc.health.v1.HealthCheckResponse: an enumeration in field 1, UNKNOWN when it is left out."""
+    number = answer[1] if len(answer) >= 2 and answer[0] == 0x08 else 0
+    return GRPC_STATES.get(number, str(number))
+
+
+def _grpc_text(error: Any, address: str, timeout: float) -> str:
+    import grpc
+
+    code, details = error.code(), error.details() or ""
+    if code is grpc.StatusCode.UNIMPLEMENTED:
+        return f"error: this server does not implement the grpc health protocol (grpc.health.v1.Health): {details}"
+    if code is grpc.StatusCode.DEADLINE_EXCEEDED:
+        return f"timeout: health rpc did not complete within {timeout:g}s"
+    if code is grpc.StatusCode.UNAVAILABLE:
+        return f'error: failed to connect service at "{address}": {details}'
+    return f"error: health rpc probe failed: rpc error: code = {code.name} desc = {details}"
 
 
 def _network_text(error: Exception, url: str) -> str:

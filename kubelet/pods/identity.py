@@ -78,5 +78,14 @@ def grace_period(pod: Pod) -> int:
     return DEFAULT_GRACE_PERIOD if period is None else int(period)
 
 
+def probe_grace_period(pod: Pod, name: str, kind: str) -> int:
+    """Seconds that a container has whose probe of that kind has failed ("": none has)."""
+    container = find_container(spec_of(pod), name)
+    probes = {"liveness": container.livenessProbe, "startup": container.startupProbe} if container else {}
+    probe = probes.get(kind)
+    own = probe.terminationGracePeriodSeconds if probe is not None else None
+    return int(own) if own is not None and meta_of(pod).deletionTimestamp is None else grace_period(pod)
+
+
 def is_mirror(pod: Pod) -> bool:
     return ANNOTATION_MIRROR in annotations_of(pod)

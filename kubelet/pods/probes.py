@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Literal
@@ -18,10 +19,14 @@ from lightkube.models.core_v1 import Container, Probe
 from kubelet.pods.actions import ProbeFindings
 from kubelet.pods.backoff import utcnow
 from kubelet.pods.handlers import Handlers, Outcome, Target
+from kubelet.pods.identity import PodIdentity
+from kubelet.pods.probemetrics import ProbeMetrics
 from kubelet.types import RuntimeContainer
 
 Kind = Literal["startup", "liveness", "readiness"]
 KINDS: tuple[Kind, ...] = ("startup", "liveness", "readiness")
+
+NOBODY = PodIdentity("", "", "")
 
 
 def probe_of(container: Container, kind: Kind) -> Probe | None:
@@ -59,7 +64,7 @@ class _Watched:
     container: Container
     verdicts: dict[Kind, _Verdict]
     startup_done: asyncio.Event
-    tasks: list[asyncio.Task[None]] = field(default_factory=list)
+    tasks: dict[Kind, asyncio.Task[None]] = field(default_factory=dict)
 
 
 class PodProbes:
@@ -69,11 +74,18 @@ class PodProbes:
         *,
         changed: Callable[[], None],
         unhealthy: Callable[[Container, str], None],
+        warned: Callable[[Container, str], None] = lambda container, message: None,
+        metrics: ProbeMetrics | None = None,
+        pod: PodIdentity = NOBODY,
     ) -> None:
-        """``changed`` is called when a verdict changes, ``unhealthy(container, message)`` for each failure."""
+        """``changed`` is called when a verdict changes, ``unhealthy(container, message)`` for each failure,
+        ``warned`` for what is good and yet strange. What is found is counted in ``metrics`` as the ``pod``'s."""
         self._handlers = handlers
         self._changed = changed
         self._unhealthy = unhealthy
+        self._warned = warned
+        self._metrics = metrics if metrics is not None else ProbeMetrics()
+        self._pod = pod
         self._watched: dict[str, _Watched] = {}
 
     def sync(
@@ -82,20 +94,33 @@ class PodProbes:
         running: Iterable[RuntimeContainer],
         pod_ip: str,
         was_ready: frozenset[str] = frozenset(),
+        was_started: frozenset[str] = frozenset(),
     ) -> None:
-        """Probes what runs, and nothing else. ``was_ready``: ids of containers found ready before a restart of the
-        kubelet: they stay so until a probe says otherwise."""
+        """Probes what runs, and nothing else. ``was_ready`` and ``was_started``: ids of containers found so before a
+        restart of the kubelet: they stay ready until a probe says otherwise, and started."""
         specs = {container.name: container for container in containers}
         wanted = {each.id: each for each in running if each.name in specs}
         for container_id in [each for each in self._watched if each not in wanted]:
             self._end(container_id)
         for container_id, each in wanted.items():
             if container_id not in self._watched:
-                self._begin(specs[each.name], each, pod_ip, container_id in was_ready)
+                self._begin(specs[each.name], each, pod_ip, container_id in was_ready, container_id in was_started)
+
+    def stop_restarts(self) -> None:
+        """The pod is being ended: nothing restarts a container now, but whether it is ready is still of interest."""
+        for watched in self._watched.values():
+            for kind in ("startup", "liveness"):
+                task = watched.tasks.pop(kind, None)
+                if task is not None:
+                    task.cancel()
+                    self._metrics.forget(self._pod, watched.container.name, kind)
+                watched.verdicts.pop(kind, None)
 
     def stop(self) -> None:
-        for container_id in list(self._watched):
+        for container_id, watched in list(self._watched.items()):
             self._end(container_id)
+            for kind in KINDS:
+                self._metrics.forget(self._pod, watched.container.name, kind)
 
     def findings(self) -> ProbeFindings:
         failed: dict[str, str] = {}
@@ -115,10 +140,12 @@ class PodProbes:
             and ("readiness" not in watched.verdicts or watched.verdicts["readiness"].ok is True)
         )
 
-    def _begin(self, container: Container, running: RuntimeContainer, pod_ip: str, was_ready: bool) -> None:
+    def _begin(
+        self, container: Container, running: RuntimeContainer, pod_ip: str, was_ready: bool, was_started: bool
+    ) -> None:
         watched = _Watched(container, {}, asyncio.Event())
         self._watched[running.id] = watched
-        if container.startupProbe is None or was_ready:
+        if container.startupProbe is None or was_ready or was_started:
             watched.startup_done.set()
         for kind in KINDS:
             probe = probe_of(container, kind)
@@ -127,10 +154,10 @@ class PodProbes:
             watched.verdicts[kind] = _Verdict({"readiness": was_ready, "liveness": True}.get(kind))
             target = Target(container, running.id, pod_ip)
             loop = self._loop(kind, probe, target, running, watched)
-            watched.tasks.append(asyncio.create_task(loop, name=f"{kind} probe of {running.id[:12]}"))
+            watched.tasks[kind] = asyncio.create_task(loop, name=f"{kind} probe of {running.id[:12]}")
 
     def _end(self, container_id: str) -> None:
-        for task in self._watched.pop(container_id).tasks:
+        for task in self._watched.pop(container_id).tasks.values():
             task.cancel()
 
     async def _loop(
@@ -143,22 +170,29 @@ class PodProbes:
         age = (utcnow() - (running.started or running.created)).total_seconds()
         # A container that has run for a while was adopted: not all of a node's probes at the same moment then.
         await asyncio.sleep(delay - age if age < delay else (random.uniform(0, period) if age > period else 0))
+        loop = asyncio.get_running_loop()
+        due = loop.time()
         while True:
             outcome = await self._attempt(kind, probe, target)
             if outcome is not None and self._take(kind, verdict, outcome, probe, watched):
                 return
-            await asyncio.sleep(period)
+            due = max(due + period, loop.time())  # each period, however long an attempt takes
+            await asyncio.sleep(due - loop.time())
 
     async def _attempt(self, kind: Kind, probe: Probe, target: Target) -> Outcome | None:
         """None when the probe could not be carried out: that says nothing about the container and does not count."""
+        began = time.monotonic()
         try:
             outcome = await self._handlers.probe(probe, target)
         except Exception as error:
             text = f"{kind.capitalize()} probe errored and resulted in unknown state: {error}"
             self._unhealthy(target.container, text)
             return None
+        self._metrics.count(self._pod, target.container.name, kind, outcome.ok, time.monotonic() - began)
         if not outcome.ok:
             self._unhealthy(target.container, f"{kind.capitalize()} probe failed: {outcome.output}")
+        elif outcome.warning:
+            self._warned(target.container, f"{kind.capitalize()} probe warning: {outcome.warning}")
         return outcome
 
     def _take(self, kind: Kind, verdict: _Verdict, outcome: Outcome, probe: Probe, watched: _Watched) -> bool:

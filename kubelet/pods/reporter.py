@@ -13,7 +13,7 @@ from common.api.time import now
 from kubelet.pods.files import PodDirectory
 from kubelet.pods.identity import find_container, identity_of, spec_of
 from kubelet.pods.observed import PodObservation
-from kubelet.pods.status import CONDITIONS, Findings, Waiting, build_status
+from kubelet.pods.status import CONDITIONS, Findings, Waiting, build_status, rejected_status
 from kubelet.pods.tools import Tools
 from kubelet.types import ContainerState, RuntimeContainer, RuntimeFailure
 
@@ -25,7 +25,8 @@ class Reporter:
         self.pod = pod
         self.status: PodStatus | None = None
         self.pod_ips: tuple[str, ...] = ()
-        self.ready_before = _ready_ids(pod.status)
+        self.before = _ids_before(pod.status)
+        """Ids of the containers that an earlier run of the kubelet had found ready, and of those found started."""
         self._tools = tools
         self._directory = directory
         self._known_messages: dict[str, str] = {}
@@ -41,7 +42,7 @@ class Reporter:
         if address:
             self.pod_ips = (address,)
 
-    def compute(
+    async def compute(
         self,
         observed: PodObservation,
         waiting: Mapping[str, Waiting],
@@ -49,8 +50,8 @@ class Reporter:
         started: frozenset[str],
         terminating: bool,
         failure: tuple[str, str] | None,
-        messages: Mapping[str, str],
     ) -> PodStatus:
+        messages = await self._messages(observed)
         found = Findings(
             now=now(),
             waiting=waiting,
@@ -68,6 +69,11 @@ class Reporter:
         self.status = build_status(pod, observed, found)
         return self.status
 
+    def reject(self, reason: str, message: str) -> PodStatus:
+        """The status of a pod that this node does not take."""
+        self.status = rejected_status(self.pod, reason, message, now())
+        return self.status
+
     def _base(self) -> PodStatus:
         """The newest status of our own, with the conditions that others have set since."""
         known = self.pod.status or PodStatus()
@@ -79,7 +85,7 @@ class Reporter:
         base.conditions = own + others
         return base
 
-    async def messages(self, observed: PodObservation) -> dict[str, str]:
+    async def _messages(self, observed: PodObservation) -> dict[str, str]:
         """Termination messages of what has ended: from the file that the container had, or the end of its log."""
         result = {}
         for history in observed.containers.values():
@@ -107,7 +113,7 @@ class Reporter:
             return f"Error on reading termination message from logs: {error}"
 
 
-def _ready_ids(status: PodStatus | None) -> frozenset[str]:
-    """Containers that an earlier run of the kubelet had found ready."""
-    statuses = (status.containerStatuses or ()) if status else ()
-    return frozenset(each.containerID.removeprefix("docker://") for each in statuses if each.ready and each.containerID)
+def _ids_before(status: PodStatus | None) -> tuple[frozenset[str], frozenset[str]]:
+    groups = (status.initContainerStatuses, status.containerStatuses) if status else ()
+    known = [(each, each.containerID.removeprefix("docker://")) for g in groups for each in g or () if each.containerID]
+    return frozenset(i for each, i in known if each.ready), frozenset(i for each, i in known if each.started)

@@ -27,10 +27,11 @@ from kubelet.pods.environment import (
     referred,
     service_variables,
 )
-from kubelet.pods.files import PodDirectory
+from kubelet.pods.files import PodDirectory, dns_problems
 from kubelet.pods.handlers import Target
 from kubelet.pods.identity import find_ephemeral, identity_of, spec_of
 from kubelet.pods.observed import PodObservation
+from kubelet.pods.slots import StartSlot
 from kubelet.pods.status import Waiting
 from kubelet.pods.tools import Tools
 from kubelet.types import (
@@ -45,7 +46,8 @@ from kubelet.types import (
 )
 
 T = TypeVar("T")
-POST_START_LIMIT = 600.0
+POST_START_LIMIT = 86400.0
+"""Seconds; upstream has none."""
 SERVICES_LIMIT = 5.0
 RETRY = timedelta(seconds=10)
 
@@ -66,10 +68,12 @@ class Prepared:
 class StartFailed(Exception):
     """Why a container did not start, and when to try again."""
 
-    def __init__(self, waiting: Waiting, retry: timedelta = RETRY) -> None:
+    def __init__(self, waiting: Waiting, retry: timedelta = RETRY, *, hook_failed: bool = False) -> None:
+        """``hook_failed``: the container runs and must be ended, its postStart hook has failed."""
         super().__init__(waiting.message or waiting.reason)
         self.waiting = waiting
         self.retry = retry
+        self.hook_failed = hook_failed
 
 
 class Starter:
@@ -105,7 +109,12 @@ class Starter:
             raise self._sandbox_failed(pod, f'{message} "{identity_of(pod).name}": {error}') from error
 
     async def _run_sandbox(self, pod: Pod, attempt: int) -> str:
-        config = sandbox_config(pod, self._tools.config, attempt, await self._handler(pod))
+        try:
+            config = sandbox_config(pod, self._tools.config, attempt, await self._handler(pod))
+        except ConfigError as error:
+            raise self._sandbox_failed(pod, str(error)) from error
+        for reason, text in await asyncio.to_thread(dns_problems, pod, self._tools.config):
+            self._tools.event(pod, "Warning", reason, text)
         try:
             return await self._tools.runtime.run_sandbox(config)
         except RuntimeNotFound:
@@ -132,11 +141,13 @@ class Starter:
 
     # -- a container ------------------------------------------------------------------------------------------------
 
-    async def start(self, pod: Pod, container: Container, observed: PodObservation, prepared: Prepared) -> None:
+    async def start(
+        self, pod: Pod, container: Container, observed: PodObservation, prepared: Prepared, slot: StartSlot
+    ) -> None:
         """Raises StartFailed, RuntimeUnavailable."""
         latest = observed.latest(container.name)
         self._hold_back(pod, container, latest)
-        image = await self._image(pod, container)
+        image = await slot.lend(self._image(pod, container))
         attempt = self._attempt(pod, container, latest)
         try:
             target = target_id(pod, container.name, observed)
@@ -156,7 +167,7 @@ class Starter:
             raise StartFailed(Waiting("CreateContainerError", str(error))) from error
         self._tools.event(pod, "Normal", "Created", f"Created container: {container.name}", container.name)
         await self._run(pod, container, container_id)
-        await self._post_start(pod, container, container_id, prepared)
+        await self._post_start(pod, container, container_id, prepared, slot)
 
     def _hold_back(self, pod: Pod, container: Container, latest: RuntimeContainer | None) -> None:
         """CrashLoopBackOff: a container that has ended runs again after a growing wait, the first time at once."""
@@ -189,8 +200,9 @@ class Starter:
             return latest.attempt if latest.state is ContainerState.CREATED else latest.attempt + 1
         status = pod.status
         known = [*(status.initContainerStatuses or ()), *(status.containerStatuses or ())] if status else []
+        old = next((each for each in known if each.name == container.name), None)
         # Its containers have been removed by somebody else: the count goes on.
-        return next((each.restartCount + 1 for each in known if each.name == container.name and each.containerID), 0)
+        return old.restartCount + bool(old.containerID) if old is not None else 0
 
     async def _inputs(
         self, pod: Pod, container: Container, image: ImageStatus, attempt: int, prepared: Prepared, target: str
@@ -243,17 +255,21 @@ class Starter:
             raise StartFailed(Waiting("RunContainerError", str(error))) from error
         self._tools.event(pod, "Normal", "Started", f"Started container {container.name}", container.name)
 
-    async def _post_start(self, pod: Pod, container: Container, container_id: str, prepared: Prepared) -> None:
+    async def _post_start(
+        self, pod: Pod, container: Container, container_id: str, prepared: Prepared, slot: StartSlot
+    ) -> None:
+        """As upstream, the hook has no limit but the pod's end: its pod waits for it."""
         handler = container.lifecycle.postStart if container.lifecycle else None
         if handler is None:
             return
         target = Target(container, container_id, prepared.pod_ips[0] if prepared.pod_ips else "")
-        outcome = await self._tools.handlers.hook(handler, target, POST_START_LIMIT)
+        outcome = await slot.lend(self._tools.handlers.hook(handler, target, POST_START_LIMIT))
+        if outcome.warning:
+            self._tools.event(pod, "Warning", "LifecycleHTTPFallback", outcome.warning)
         if outcome.ok:
             return
         self._tools.event(pod, "Warning", "FailedPostStartHook", "PostStartHook failed", container.name)
-        await self._tools.runtime.stop_container(container_id, 0)
-        raise StartFailed(Waiting("PostStartHookError", outcome.output))
+        raise StartFailed(Waiting("PostStartHookError", outcome.output), hook_failed=True)
 
     def _failed(self, pod: Pod, container: Container, message: str) -> None:
         self._tools.event(pod, "Warning", "Failed", message, container.name)

@@ -5,7 +5,7 @@ https://kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle/
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -17,22 +17,28 @@ from lightkube.models.core_v1 import (
     ContainerStateWaiting,
     ContainerStatus,
     HostIP,
-    PodCondition,
     PodIP,
     PodSpec,
     PodStatus,
 )
 from lightkube.resources.core_v1 import Pod
 
-from common.api.conditions import get_condition, is_true
+from common.api.meta import is_deleting
 from common.api.pods import qos_class
 from kubelet.pods.actions import is_sidecar, should_restart
+from kubelet.pods.conditions import CONDITIONS, build_conditions
 from kubelet.pods.identity import as_container, spec_of
 from kubelet.pods.observed import PodObservation
+from kubelet.pods.phase import compute_phase
 from kubelet.types import ContainerState as RuntimeState
 from kubelet.types import RuntimeContainer
 
-CONDITIONS = ("PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady")
+__all__ = ["CONDITIONS", "Findings", "Waiting", "build_status", "rejected_status", "termination_reason"]
+
+MAX_MESSAGES = 12 * 1024
+"""Characters of termination messages in one pod: each container has an equal part of it."""
+KILLED = 137
+"""The exit code of what SIGKILL ended, and of what nobody knows how it ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +77,8 @@ def build_status(pod: Pod, observed: PodObservation, found: Findings) -> PodStat
     ]
     for status_ in ephemeral:  # nothing probes them, and nothing waits for them
         status_.ready, status_.started = False, None
-    ended = found.terminating and not observed.running()
-    phase = compute_phase("Never" if ended else spec.restartPolicy, spec, init, apps)
+    _bound_messages([*init, *apps, *ephemeral])
+    phase = compute_phase(spec, [*init, *apps], terminal=found.terminating and not observed.running())
     if old.phase in ("Succeeded", "Failed"):
         phase = old.phase
     status = PodStatus(
@@ -86,51 +92,107 @@ def build_status(pod: Pod, observed: PodObservation, found: Findings) -> PodStat
         podIP=found.pod_ips[0] if found.pod_ips else None,
         podIPs=[PodIP(ip=ip) for ip in found.pod_ips] or None,
         initContainerStatuses=init or None,
-        containerStatuses=apps,
-        ephemeralContainerStatuses=ephemeral or None,
+        containerStatuses=sorted(apps, key=_by_name),
+        ephemeralContainerStatuses=sorted(ephemeral, key=_by_name) or None,
     )
-    status.conditions = _conditions(pod, status, observed, found.now)
+    status.conditions = build_conditions(pod, status, observed, found.now)
     return status
+
+
+def rejected_status(pod: Pod, reason: str, message: str, now: datetime) -> PodStatus:
+    """Of a pod that this node does not take: nothing is said of its containers, and only others' conditions stay."""
+    old = pod.status or PodStatus()
+    own = (*CONDITIONS, "PodScheduled")
+    return PodStatus(
+        phase="Failed",
+        reason=reason,
+        message=message,
+        startTime=old.startTime or now,
+        qosClass=old.qosClass or qos_class(spec_of(pod)),
+        conditions=[condition for condition in old.conditions or () if condition.type not in own] or None,
+    )
+
+
+def _by_name(status: ContainerStatus) -> str:
+    return status.name
+
+
+def _bound_messages(statuses: list[ContainerStatus]) -> None:
+    """A status must not grow with what its containers write. Upstream's bound is of the pod."""
+    bound = MAX_MESSAGES // len(statuses)
+    for status in statuses:
+        for state in (status.state, status.lastState):
+            if state is not None and state.terminated is not None and state.terminated.message:
+                state.terminated.message = state.terminated.message[:bound]
 
 
 def _container_status(
     container: Container, pod: Pod, observed: PodObservation, found: Findings, *, init: bool
 ) -> ContainerStatus:
-    spec = spec_of(pod)
     history = observed.containers.get(container.name, ())
-    latest = history[0] if history else None
-    old = _old_status(pod, container.name)
-    if latest is None and old is not None and old.state is not None and old.state.terminated is not None:
-        return old  # its container has been removed: what was known of it stays true
-    state, last = _state(spec, latest, found, waiting_default(spec, observed, init)), None
+    if not history:
+        return _without_runtime(container, pod, found)
+    latest, old = history[0], _old_status(pod, container.name)
+    state, last = _state(spec_of(pod), latest, found), None
     if len(history) > 1:
         last = ContainerState(terminated=_terminated(history[1], found))
-    elif old is not None and latest is not None and old.restartCount == latest.attempt:
+    elif old is not None and old.restartCount == latest.attempt:
         last = old.lastState
+    elif old is not None and old.restartCount == latest.attempt - 1 and old.state and old.state.terminated:
+        last = old.state  # the one before has been removed: what was known of it stays true
     waiting = found.waiting.get(container.name)
-    again = is_sidecar(container) or should_restart(spec, latest)  # else it is over, however it came to be
-    if waiting is not None and state.running is None and again:
-        if state.terminated is not None:
-            last = state
-        state = ContainerState(waiting=ContainerStateWaiting(reason=waiting.reason, message=waiting.message or None))
-    running = latest is not None and state.running is not None
-    done = init and not is_sidecar(container) and state.terminated is not None and state.terminated.exitCode == 0
+    again = not found.terminating and (is_sidecar(container) or should_restart(spec_of(pod), latest))
+    if waiting is not None and state.running is None and (again or state.terminated is None):
+        last = state if state.terminated is not None else last
+        state = _waiting(waiting)
+    running = state.running is not None
+    if init and not is_sidecar(container):
+        ready = state.terminated is not None and state.terminated.exitCode == 0
+    else:
+        ready = running and latest.id in found.ready
     return ContainerStatus(
         name=container.name,
         image=container.image or "",
-        imageID=(latest.image_ref or f"docker://{latest.image_id}") if latest else "",
-        containerID=f"docker://{latest.id}" if latest else None,
-        restartCount=latest.attempt if latest else (old.restartCount if old else 0),
-        ready=done or (running and latest is not None and latest.id in found.ready),
-        started=running and latest is not None and latest.id in found.started,
+        imageID=latest.image_ref or f"docker://{latest.image_id}",
+        containerID=f"docker://{latest.id}",
+        restartCount=latest.attempt,
+        ready=ready,
+        started=running and latest.id in found.started,
         state=state,
         lastState=last or ContainerState(),
     )
 
 
-def waiting_default(spec: PodSpec, observed: PodObservation, init: bool) -> str:
-    """Upstream: PodInitializing once there is a sandbox and init containers are in front."""
-    return "PodInitializing" if spec.initContainers and (not init or observed.containers) else "ContainerCreating"
+def _without_runtime(container: Container, pod: Pod, found: Findings) -> ContainerStatus:
+    """Of a container that was not made yet, or that somebody has removed: what was known of it stays true."""
+    old = _old_status(pod, container.name)
+    if old is not None and old.state is not None and old.state.terminated is not None:
+        return old
+    restarts, last = (old.restartCount, old.lastState) if old is not None else (0, None)
+    waiting = found.waiting.get(container.name)
+    if waiting is None and old is not None and old.state is not None and old.state.running is not None:
+        text = "The container could not be located when the pod was deleted.  The container used to be Running"
+        unknown = ContainerStateTerminated(exitCode=KILLED, reason="ContainerStatusUnknown", message=text)
+        last = ContainerState(terminated=unknown)
+        restarts += not is_deleting(pod)
+    return ContainerStatus(
+        name=container.name,
+        image=container.image or "",
+        imageID="",
+        restartCount=restarts,
+        ready=False,
+        started=False,
+        state=_waiting(waiting or Waiting(waiting_default(spec_of(pod)))),
+        lastState=last or ContainerState(),
+    )
+
+
+def _waiting(waiting: Waiting) -> ContainerState:
+    return ContainerState(waiting=ContainerStateWaiting(reason=waiting.reason, message=waiting.message or None))
+
+
+def waiting_default(spec: PodSpec) -> str:
+    return "PodInitializing" if spec.initContainers else "ContainerCreating"
 
 
 def _old_status(pod: Pod, name: str) -> ContainerStatus | None:
@@ -142,17 +204,17 @@ def _old_status(pod: Pod, name: str) -> ContainerStatus | None:
     return next((each for each in statuses if each.name == name), None)
 
 
-def _state(spec: PodSpec, latest: RuntimeContainer | None, found: Findings, default: str) -> ContainerState:
-    if latest is not None and latest.running:
+def _state(spec: PodSpec, latest: RuntimeContainer, found: Findings) -> ContainerState:
+    if latest.running:
         return ContainerState(running=ContainerStateRunning(startedAt=_seconds(latest.started)))
-    if latest is not None and latest.state is RuntimeState.EXITED:
+    if latest.state is RuntimeState.EXITED:
         return ContainerState(terminated=_terminated(latest, found))
-    return ContainerState(waiting=ContainerStateWaiting(reason=default))
+    return _waiting(Waiting(waiting_default(spec)))
 
 
 def _terminated(container: RuntimeContainer, found: Findings) -> ContainerStateTerminated:
     return ContainerStateTerminated(
-        exitCode=container.exit_code if container.state is RuntimeState.EXITED else 137,
+        exitCode=container.exit_code if container.state is RuntimeState.EXITED else KILLED,
         reason=termination_reason(container),
         message=found.messages.get(container.id) or container.error or None,
         startedAt=_seconds(container.started),
@@ -171,126 +233,3 @@ def termination_reason(container: RuntimeContainer) -> str:
 
 def _seconds(time: datetime | None) -> datetime | None:
     return time.replace(microsecond=0) if time else None
-
-
-def compute_phase(
-    policy: str | None, spec: PodSpec, init: Iterable[ContainerStatus], apps: Iterable[ContainerStatus]
-) -> str:
-    """https://kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle/#pod-phase"""
-    pending, failed = _count_init(policy, spec, init)
-    if failed and policy == "Never":
-        return "Failed"
-    waiting = running = stopped = succeeded = 0
-    for status in apps:
-        state, last = status.state or ContainerState(), status.lastState or ContainerState()
-        ended = state.terminated or (last.terminated if not state.running else None)
-        if state.running:
-            running += 1
-        elif ended:
-            stopped += 1
-            succeeded += ended.exitCode == 0
-        else:
-            waiting += 1
-    if pending or waiting:
-        return "Pending"
-    if running or policy in (None, "Always"):
-        return "Running"
-    if stopped == succeeded:
-        return "Succeeded"
-    return "Failed" if policy == "Never" else "Running"
-
-
-def _count_init(policy: str | None, spec: PodSpec, statuses: Iterable[ContainerStatus]) -> tuple[int, int]:
-    """How many init containers are still to finish, and how many have failed."""
-    sidecars = {container.name for container in spec.initContainers or () if is_sidecar(container)}
-    pending = failed = 0
-    for status in statuses:
-        state, last = status.state or ContainerState(), status.lastState or ContainerState()
-        if status.name in sidecars:
-            pending += not (state.terminated or last.terminated or (state.running and status.started))
-            continue
-        ended = state.terminated or (last.terminated if state.waiting else None)
-        if ended is None:
-            pending += 1
-        elif ended.exitCode != 0:
-            failed += 1
-            pending += policy != "Never"
-    return pending, failed
-
-
-def _conditions(pod: Pod, status: PodStatus, observed: PodObservation, now: datetime) -> list[PodCondition]:
-    """The kubelet's own conditions first; those of others stay as they are."""
-    old = list(pod.status.conditions or ()) if pod.status else []
-    new = [
-        _ready_to_start(observed, status),
-        _initialized(spec_of(pod), status),
-        _ready(pod, status),
-        _containers_ready(status),
-    ]
-    kept = [condition for condition in old if condition.type not in CONDITIONS]
-    if not any(condition.type == "PodScheduled" for condition in kept):
-        new.append(PodCondition(type="PodScheduled", status="True"))
-    for condition in new:
-        previous = get_condition(old, condition.type)
-        same = previous is not None and previous.status == condition.status
-        condition.lastTransitionTime = previous.lastTransitionTime if previous is not None and same else now
-    return [*new, *kept]
-
-
-def _ready_to_start(observed: PodObservation, status: PodStatus) -> PodCondition:
-    given = observed.sandbox is not None and observed.sandbox.running and bool(status.podIP)
-    return PodCondition(type="PodReadyToStartContainers", status=str(given))
-
-
-def _initialized(spec: PodSpec, status: PodStatus) -> PodCondition:
-    sidecars = {container.name for container in spec.initContainers or () if is_sidecar(container)}
-    incomplete = [
-        each.name
-        for each in status.initContainerStatuses or ()
-        if not (each.started if each.name in sidecars else each.ready)
-    ]
-    if status.phase == "Succeeded":
-        return PodCondition(type="Initialized", status="True", reason="PodCompleted")
-    if not incomplete or _any_began(status):
-        return PodCondition(type="Initialized", status="True")
-    message = f"containers with incomplete status: [{' '.join(incomplete)}]"
-    return PodCondition(type="Initialized", status="False", reason="ContainersNotInitialized", message=message)
-
-
-def _any_began(status: PodStatus) -> bool:
-    return any(each.containerID for each in status.containerStatuses or ())
-
-
-def _containers_ready(status: PodStatus) -> PodCondition:
-    return _containers_condition("ContainersReady", status)
-
-
-def _containers_condition(kind: str, status: PodStatus) -> PodCondition:
-    if status.phase == "Succeeded":
-        return PodCondition(type=kind, status="False", reason="PodCompleted")
-    if status.phase == "Failed":
-        return PodCondition(type=kind, status="False", reason="PodFailed")
-    unready = [each.name for each in status.containerStatuses or () if not each.ready]
-    if not unready:
-        return PodCondition(type=kind, status="True")
-    message = f"containers with unready status: [{' '.join(unready)}]"
-    return PodCondition(type=kind, status="False", reason="ContainersNotReady", message=message)
-
-
-def _ready(pod: Pod, status: PodStatus) -> PodCondition:
-    condition = _containers_condition("Ready", status)
-    if condition.status != "True":
-        return condition
-    old = pod.status.conditions if pod.status else None
-    problems = []
-    for gate in spec_of(pod).readinessGates or ():
-        found = get_condition(old, gate.conditionType)
-        if found is None:
-            problems.append(f'corresponding condition of pod readiness gate "{gate.conditionType}" does not exist.')
-        elif not is_true(old, gate.conditionType):
-            problems.append(
-                f'the status of pod readiness gate "{gate.conditionType}" is not "True", but {found.status}'
-            )
-    if problems:
-        return PodCondition(type="Ready", status="False", reason="ReadinessGatesNotReady", message=", ".join(problems))
-    return condition

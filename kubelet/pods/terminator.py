@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Iterable
 
+from lightkube.models.core_v1 import PodSpec
 from lightkube.resources.core_v1 import Pod
 
 from kubelet.pods.actions import is_sidecar
@@ -27,23 +29,40 @@ class Terminator:
         self._hooked: set[str] = set()
 
     async def kill_containers(self, pod: Pod, observed: PodObservation, grace: int, pod_ip: str) -> None:
-        """All at once; sidecars after the containers that they serve, the last one first."""
-        spec = spec_of(pod)
-        sidecars = [c.name for c in spec.initContainers or () if is_sidecar(c)]
-        deadline = time.monotonic() + grace
+        """All hooks at once. Sidecars then wait for the containers that they serve and for the sidecars after them, but
+        not beyond the grace period."""
         running = observed.running()
+        ended = {container.name: asyncio.Event() for container in running}
         async with asyncio.TaskGroup() as group:
             for container in running:
-                if container.name not in sidecars:
-                    group.create_task(self.kill(pod, container, grace, pod_ip))
-        for name in reversed(sidecars):
-            for container in running:
-                if container.name == name:
-                    left = max(0, round(deadline - time.monotonic()))
-                    await self.kill(pod, container, min(grace, max(int(MINIMUM_GRACE), left)), pod_ip)
+                before = [ended[name] for name in ends_before(spec_of(pod), container.name) if name in ended]
+                group.create_task(self._kill_in_turn(pod, container, grace, pod_ip, before, ended[container.name]))
 
-    async def kill(self, pod: Pod, container: RuntimeContainer, grace: int, pod_ip: str, message: str = "") -> None:
-        """Says so once, runs the hook once: it is called again when the grace period becomes shorter."""
+    async def _kill_in_turn(
+        self,
+        pod: Pod,
+        container: RuntimeContainer,
+        grace: int,
+        pod_ip: str,
+        before: list[asyncio.Event],
+        ended: asyncio.Event,
+    ) -> None:
+        try:
+            await self.kill(pod, container, grace, pod_ip, before=before)
+        finally:
+            ended.set()
+
+    async def kill(
+        self,
+        pod: Pod,
+        container: RuntimeContainer,
+        grace: int,
+        pod_ip: str,
+        message: str = "",
+        before: Iterable[asyncio.Event] = (),
+    ) -> None:
+        """Says so once, runs the hook once: it is called again when the grace period becomes shorter. ``before``: what
+        must have ended first."""
         began = time.monotonic()
         if container.id not in self._hooked:
             self._hooked.add(container.id)
@@ -51,6 +70,12 @@ class Terminator:
             self._tools.event(pod, "Normal", "Killing", text, container.name)
             if grace > 0:
                 await self._pre_stop(pod, container, grace, pod_ip)
+        try:
+            async with asyncio.timeout(max(0.0, grace - (time.monotonic() - began))):
+                for each in before:
+                    await each.wait()
+        except TimeoutError:
+            pass
         left = max(MINIMUM_GRACE, grace - (time.monotonic() - began)) if grace > 0 else 0
         await self._tools.runtime.stop_container(container.id, round(left))
 
@@ -65,11 +90,10 @@ class Terminator:
                 outcome: Outcome | None = await self._tools.handlers.hook(handler, target, grace)
         except TimeoutError:
             outcome = None
-        if outcome is None or outcome.timed_out:
-            text = f"PreStop hook not completed in grace period ({grace}s)"  # it is over: the container ends
-            self._tools.event(pod, "Warning", "FailedPreStopHook", text, container.name)
-        elif not outcome.ok:
+        if outcome is None or not outcome.ok:
             self._tools.event(pod, "Warning", "FailedPreStopHook", "PreStopHook failed", container.name)
+        elif outcome.warning:
+            self._tools.event(pod, "Warning", "LifecycleHTTPFallback", outcome.warning)
 
     async def stop_sandboxes(self, pod: Pod, observed: PodObservation) -> None:
         for sandbox in observed.sandboxes:
@@ -85,6 +109,14 @@ class Terminator:
             self._hooked.discard(container.id)
         for sandbox in observed.sandboxes:
             await self._tools.runtime.remove_sandbox(sandbox.id)
+
+
+def ends_before(spec: PodSpec, name: str) -> list[str]:
+    """Whose end a container waits for: a sidecar for the app containers and for the sidecars that started after it."""
+    sidecars = [container.name for container in spec.initContainers or () if is_sidecar(container)]
+    if name not in sidecars:
+        return []
+    return [*(container.name for container in spec.containers), *sidecars[sidecars.index(name) + 1 :]]
 
 
 def superseded(observed: PodObservation) -> list[RuntimeContainer]:

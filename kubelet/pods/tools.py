@@ -15,6 +15,7 @@ from kubelet.pods.backoff import Backoff
 from kubelet.pods.handlers import Handlers
 from kubelet.pods.identity import field_path, spec_of
 from kubelet.pods.logs import LogLinks
+from kubelet.pods.probemetrics import ProbeMetrics
 from kubelet.types import KubeletConfig, Network, ObjectSource, Runtime, SubPath, Volumes
 
 
@@ -29,6 +30,7 @@ class Tools:
     images: ImageManager
     recorder: Recorder
     handlers: Handlers
+    probe_metrics: ProbeMetrics
     services: Callable[[str], Iterable[Service]]
     """The services of a namespace, as far as they are known."""
     services_read: Callable[[], Awaitable[object]]
@@ -37,7 +39,7 @@ class Tools:
     log_links: LogLinks
     restarts: Backoff
     starts: asyncio.Semaphore
-    """How many pods may be starting at once: beyond it Docker gets slower, not faster."""
+    """How many pods may be starting at once."""
 
     def event(
         self, pod: Pod, type_: Literal["Normal", "Warning"], reason: str, message: str, container: str | None = None

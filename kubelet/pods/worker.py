@@ -11,7 +11,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Coroutine
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 from lightkube.models.core_v1 import Container, PodStatus
 from lightkube.resources.core_v1 import Pod
@@ -20,10 +20,18 @@ from common.api.meta import clone, is_deleting
 from common.api.time import now
 from kubelet.pods.actions import Actions, compute_actions
 from kubelet.pods.files import PodDirectory
-from kubelet.pods.identity import all_containers, find_container, grace_period, identity_of, spec_of
+from kubelet.pods.identity import (
+    all_containers,
+    find_container,
+    grace_period,
+    identity_of,
+    probe_grace_period,
+    spec_of,
+)
 from kubelet.pods.observed import PodObservation, observe
 from kubelet.pods.probes import PodProbes
 from kubelet.pods.reporter import Reporter
+from kubelet.pods.slots import StartSlot
 from kubelet.pods.starter import Prepared, SandboxError, Starter, StartFailed
 from kubelet.pods.status import Waiting
 from kubelet.pods.terminator import Terminator, superseded
@@ -33,7 +41,10 @@ from kubelet.types import NetworkError, RuntimeFailure, RuntimeUnavailable, Volu
 
 log = logging.getLogger(__name__)
 
+T = TypeVar("T")
 FIRST_RETRY, MAX_RETRY = 1.0, 60.0
+SETTLE = 0.3
+"""Seconds in which more may happen to a pod that has just changed: what is reported of it can wait so long."""
 TERMINAL = ("Succeeded", "Failed")
 
 
@@ -50,7 +61,14 @@ class PodWorker:
         self._starter = Starter(tools, self._directory)
         self._terminator = Terminator(tools)
         self._writer = StatusWriter(tools.client, self.identity, pod)
-        self._probes = PodProbes(tools.handlers, changed=self.wake, unhealthy=self._unhealthy)
+        self._probes = PodProbes(
+            tools.handlers,
+            changed=self.wake,
+            unhealthy=self._unhealthy,
+            warned=self._warned,
+            metrics=tools.probe_metrics,
+            pod=self.identity,
+        )
         self._reporter = Reporter(pod, tools, self._directory)
         self._linked: set[str] = set()
         """Ids of containers whose logs can be found."""
@@ -68,6 +86,11 @@ class PodWorker:
     @property
     def status(self) -> PodStatus | None:
         return self._reporter.status
+
+    @property
+    def finished(self) -> bool:
+        """Its containers have ended for good, or will never be made."""
+        return self._rejection is not None or self._finished()
 
     def wake(self) -> None:
         self._wake.set()
@@ -166,7 +189,10 @@ class PodWorker:
     async def _sync(self) -> float | None:
         self.observed = await self._observe()
         if self._rejection is not None and not self.observed.sandboxes:
-            await self._report(failure=self._rejection)
+            self._reject(*self._rejection)
+            return None
+        if self._finished() and not self.observed.sandboxes and not self.observed.containers:
+            await self._tools.volumes.unmount(self.identity.uid)  # all was done before the kubelet was restarted
             return None
         deadline = self._deadline()
         if self._finished() or deadline == 0:
@@ -178,8 +204,8 @@ class PodWorker:
         if actions.kill_pod and not actions.create_sandbox:
             await self._finish(None)
             return None
-        if self.status is None:
-            await self._report()
+        if self.status is None or actions.start:
+            await self._report(within=SETTLE)
         retry = await self._apply(actions)
         if actions.start or actions.kill:
             self.observed = await self._observe()
@@ -196,29 +222,29 @@ class PodWorker:
 
     async def _apply(self, actions: Actions) -> float | None:
         """Does what has to be done; seconds until a container that could not start may be tried again."""
-        grace = grace_period(self.pod)
         for kill in actions.kill:
+            grace = probe_grace_period(self.pod, kill.container.name, kill.probe)
             await self._terminator.kill(self.pod, kill.container, grace, self._pod_ip(), kill.message)
         if actions.kill:
             self.wake()  # what was ended is started again in a round that sees how it ended
         if not actions.start:
             return None
-        async with self._tools.starts:
-            prepared = await self._prepare(actions)
-            return await self._start_all(actions.start, prepared)
+        async with StartSlot(self._tools.starts) as slot:
+            prepared = await self._prepare(actions, slot)
+            return await self._start_all(actions.start, prepared, slot)
 
-    async def _prepare(self, actions: Actions) -> Prepared:
+    async def _prepare(self, actions: Actions, slot: StartSlot) -> Prepared:
         volumes = asyncio.ensure_future(self._tools.volumes.mount(self.pod))
         try:
             sandbox_id = actions.sandbox_id
             if actions.create_sandbox:
-                await self._replace_sandbox()
+                await slot.lend(self._replace_sandbox())
                 self._cleaned = False
                 sandbox_id = await self._starter.start_sandbox(self.pod, actions.attempt)
             if not self.observed.used(sandbox_id):
                 await self._starter.connect(self.pod, sandbox_id)
             await self._reporter.find_ip()
-            return Prepared(sandbox_id, self._reporter.pod_ips, await volumes)
+            return Prepared(sandbox_id, self._reporter.pod_ips, await slot.lend(_result(volumes)))
         finally:
             if not volumes.done():
                 volumes.cancel()
@@ -235,19 +261,28 @@ class PodWorker:
         await self._terminator.stop_sandboxes(self.pod, self.observed)
         self.observed = await self._observe()
 
-    async def _start_all(self, names: tuple[str, ...], prepared: Prepared) -> float | None:
+    async def _start_all(self, names: tuple[str, ...], prepared: Prepared, slot: StartSlot) -> float | None:
         retries: list[timedelta] = []
         for name in names:
             container = find_container(spec_of(self.pod), name)
             if container is None:
                 continue
             try:
-                await self._starter.start(self.pod, container, self.observed, prepared)
+                pod = newest(self.pod, self.status)
+                await self._starter.start(pod, container, self.observed, prepared, slot)
                 self._waiting.pop(name, None)
             except StartFailed as failed:
                 self._waiting[name] = failed.waiting
                 retries.append(failed.retry)
+                if failed.hook_failed:
+                    await slot.lend(self._end_after_hook(name))
         return min(retry.total_seconds() for retry in retries) + 0.05 if retries else None
+
+    async def _end_after_hook(self, name: str) -> None:
+        latest = (await self._observe()).latest(name)
+        if latest is not None and latest.running:
+            grace = grace_period(self.pod)
+            await self._terminator.kill(self.pod, latest, grace, self._pod_ip(), "FailedPostStartHook")
 
     async def _link_logs(self) -> None:
         containers = self.observed.all_containers()
@@ -265,11 +300,13 @@ class PodWorker:
 
     # -- probes and status ------------------------------------------------------------------------------------------
 
-    def _probe(self) -> None:
+    def _probe(self, *, restarts: bool = True) -> None:
         sandbox = self.observed.sandbox
         running = self.observed.running() if sandbox is not None and sandbox.running else []
         containers = list(all_containers(spec_of(self.pod)))
-        self._probes.sync(containers, running, self._pod_ip(), self._reporter.ready_before)
+        self._probes.sync(containers, running, self._pod_ip(), *self._reporter.before)
+        if not restarts:
+            self._probes.stop_restarts()
 
     def _unhealthy(self, container: Container, message: str) -> None:
         self._tools.event(self.pod, "Warning", "Unhealthy", message, container.name)
@@ -277,18 +314,21 @@ class PodWorker:
     def _pod_ip(self) -> str:
         return self._reporter.pod_ips[0] if self._reporter.pod_ips else ""
 
-    async def _report(self, *, terminating: bool = False, failure: tuple[str, str] | None = None) -> None:
-        findings = self._probes.findings()
-        status = self._reporter.compute(
-            self.observed,
-            self._waiting,
-            self._probes.ready(),
-            findings.started,
-            terminating,
-            failure,
-            await self._reporter.messages(self.observed),
-        )
-        self._writer.set(status)
+    def _warned(self, container: Container, message: str) -> None:
+        self._tools.event(self.pod, "Warning", "ProbeWarning", message, container.name)
+
+    async def _report(
+        self, *, terminating: bool = False, failure: tuple[str, str] | None = None, within: float = 0.0
+    ) -> None:
+        """``within``: seconds that the status may wait for a newer one."""
+        ready, started = self._probes.ready(), self._probes.findings().started
+        status = await self._reporter.compute(self.observed, self._waiting, ready, started, terminating, failure)
+        self._writer.set(status, within=within)
+
+    def _reject(self, reason: str, message: str) -> None:
+        if self.status is None:
+            self._tools.event(self.pod, "Warning", reason, message)
+            self._writer.set(self._reporter.reject(reason, f"Pod was rejected: {message}"))
 
     def _deadline(self) -> float | None:
         """Seconds that activeDeadlineSeconds leaves; 0 when it has passed."""
@@ -307,7 +347,7 @@ class PodWorker:
     async def _finish(self, failure: tuple[str, str] | None) -> None:
         """The pod has done what it will do: what still runs ends, the object and its containers' logs stay."""
         if failure is not None:
-            self._tools.event(self.pod, "Warning", failure[0], failure[1])
+            self._tools.event(self.pod, "Normal", failure[0], failure[1])
         if self._cleaned:
             return
         self._probes.stop()
@@ -327,8 +367,9 @@ class PodWorker:
 
     async def _terminate(self) -> None:
         """A deleted pod: end it, say how it ended, take it down, and only then let its object go."""
-        self._probes.stop()
+        self._probes.stop_restarts()
         await self._repeated(self._end_within_grace)
+        self._probes.stop()
         if not self.gone and (self.status is not None or self.observed.sandboxes):
             await self._report(terminating=True)
             await self._interrupted_by_removal(self._writer.flushed())
@@ -349,6 +390,7 @@ class PodWorker:
                     if grace_period(self.pod) < grace:
                         break
                     if waking.done() and not killing.done():
+                        await self._look_while_ending(killing)
                         self._wake.clear()
                         waking = asyncio.ensure_future(self._wake.wait())
                 if killing.done():
@@ -357,6 +399,19 @@ class PodWorker:
                 for each in (killing, waking):
                     each.cancel()
                 await asyncio.gather(killing, waking, return_exceptions=True)
+
+    async def _look_while_ending(self, killing: asyncio.Future[None]) -> None:
+        """Readiness is still of interest while a pod ends, and so is which of its containers have ended."""
+        await asyncio.wait({killing}, timeout=SETTLE)
+        if killing.done() or self.gone or self.status is None:
+            return
+        try:
+            self.observed = await self._observe()
+        except RuntimeFailure as error:
+            log.debug("pod %s: %s", self.identity, error)
+            return
+        self._probe(restarts=False)
+        await self._report(terminating=True, within=SETTLE)
 
     async def _take_down(self) -> None:
         await self._tools.volumes.unmount(self.identity.uid)
@@ -389,6 +444,10 @@ class PodWorker:
                 self._tools.event(self.pod, "Warning", "FailedKillPod", f"error killing pod: {error}")
             await asyncio.sleep(delay)
             delay = min(delay * 2, MAX_RETRY)
+
+
+async def _result(future: asyncio.Future[T]) -> T:
+    return await future
 
 
 def grace_changed(new: Pod, old: Pod) -> bool:

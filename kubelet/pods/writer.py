@@ -40,7 +40,7 @@ def status_patch(identity: PodIdentity, old: PodStatus | None, new: PodStatus) -
     after: dict[str, Any] = new.to_dict()
     difference: dict[str, Any] = {key: None for key in _owned(before) if key not in after}
     difference.update({key: value for key, value in after.items() if before.get(key) != value})
-    if "conditions" in difference:
+    if difference.pop("conditions", None) is not None or "conditions" in before:
         difference["conditions"] = _conditions(before.get("conditions") or [], after.get("conditions") or [])
         if not difference["conditions"]:
             del difference["conditions"]
@@ -66,7 +66,9 @@ def _conditions(before: list[dict[str, Any]], after: list[dict[str, Any]]) -> li
         own = condition["type"] in CONDITIONS or (condition["type"] == "PodScheduled" and not previous)
         if own and previous != condition:
             changed.append({**{key: None for key in previous if key not in condition}, **condition})
-    return changed
+    said = {condition["type"] for condition in after}
+    gone = [each for each in old if each not in said and each in (*CONDITIONS, "PodScheduled")]
+    return changed + [{"$patch": "delete", "type": each} for each in gone]
 
 
 class StatusWriter:
@@ -77,13 +79,18 @@ class StatusWriter:
         self._identity = identity
         self._known, self._revision = pod.status, revision_of(pod)
         self._wanted: PodStatus | None = None
+        self._due = 0.0
+        """When the wanted status must be on its way, by the loop's clock."""
         self._wake = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
         self._delay = FIRST_DELAY
         self.gone = False
 
-    def set(self, status: PodStatus) -> None:
+    def set(self, status: PodStatus, *, within: float = 0.0) -> None:
+        """``within``: seconds that the status may wait for the next one, which will take its place."""
+        due = asyncio.get_running_loop().time() + within
+        self._due = due if self._idle.is_set() else min(due, self._due)
         self._wanted = status
         self._idle.clear()
         self._wake.set()
@@ -104,12 +111,26 @@ class StatusWriter:
         while not self.gone:
             await self._wake.wait()
             self._wake.clear()
+            if await self._superseded():
+                continue
             wanted = self._wanted
             if wanted is not None:
                 await self._write(wanted)
             if not self._wake.is_set():
                 self._idle.set()
         self._idle.set()
+
+    async def _superseded(self) -> bool:
+        """Waits until the status is due; whether another one has come meanwhile."""
+        wait = self._due - asyncio.get_running_loop().time()
+        if wait <= 0:
+            return False
+        try:
+            async with asyncio.timeout(wait):
+                await self._wake.wait()
+        except TimeoutError:
+            return False
+        return True
 
     async def _write(self, wanted: PodStatus) -> None:
         patch = status_patch(self._identity, self._known, wanted)

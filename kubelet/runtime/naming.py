@@ -22,7 +22,7 @@ LABEL_NODE = "coxswain.io/node"
 LABEL_IMAGE_REF = "coxswain.io/image-ref"
 LABEL_TYPE = "io.kubernetes.docker.type"
 ANNOTATION_PREFIX = "annotation."
-MAX_HOSTNAME = 63
+MAX_HOSTNAME = 64
 
 
 def container_name(name: str, pod_name: str, namespace: str, uid: str, attempt: int) -> str:

@@ -25,6 +25,7 @@ from kubelet.images import ImageManager
 from kubelet.pods.backoff import Backoff
 from kubelet.pods.handlers import Handlers
 from kubelet.pods.logs import LogLinks
+from kubelet.pods.probemetrics import ProbeMetrics
 from kubelet.pods.tools import Tools
 from kubelet.pods.worker import PodWorker
 from kubelet.runtime.docker import DockerRuntime
@@ -147,6 +148,7 @@ class Node:
         self.services_read.set()
         self.config = KubeletConfig(
             node_name=self.name,
+            cluster_dns=("10.250.0.10",),
             node_ips=("192.0.2.1",),
             pod_infra_container_image=image,
             root_dir=str(root),
@@ -171,6 +173,7 @@ class Node:
             images=images,
             recorder=self.recorder,
             handlers=self.handlers,
+            probe_metrics=ProbeMetrics(),
             services=lambda namespace: self.services if self.services_read.is_set() else [],
             services_read=self.services_read.wait,
             bind_sub_path=SubPaths(Path(self.config.root_dir)).bind,

@@ -262,7 +262,7 @@ def test_a_full_node_rejects() -> None:
     rejection = admit(pod(big), [pod(big)], None, CONFIG)
     assert rejection == (
         "OutOfcpu",
-        "Pod was rejected: Node didn't have enough resource: cpu, requested: 1500, used: 1500, capacity: 2000",
+        "Node didn't have enough resource: cpu, requested: 1500, used: 1500, capacity: 2000",
     )
 
 
