@@ -10,6 +10,7 @@ import asyncio
 import logging
 import sys
 from pathlib import Path
+from typing import Literal
 
 from lightkube.models.core_v1 import ObjectReference
 from lightkube.resources.core_v1 import Node, Pod
@@ -24,6 +25,8 @@ from common.process import Process, parse, run
 from common.serving import TLSOptions, serve
 from common.tunnel import SpdyTunnelProtocol
 from kubelet import metrics
+from kubelet.cgroups.tree import PodCgroups, Tell, find_hierarchy
+from kubelet.cgroups.values import node_values
 from kubelet.housekeeping import AddressKeeper
 from kubelet.imagegc import ImageGC
 from kubelet.manager import PodManager
@@ -96,6 +99,11 @@ async def kubelet(settings: KubeletSettings, cluster: ClusterConfig, identity: N
             volumes = VolumeManager(root, objects, TokenManager(client), pods_config.capacity, client, this_node)
             shown = informers.informer(Pod, field_selector=f"spec.nodeName={name}")
             shown.add_handler(volumes.notice, lambda _, new: volumes.notice(new))
+
+            def tell(type_: Literal["Normal", "Warning"], reason: str, text: str) -> None:
+                recorder.event(ObjectReference(kind="Node", name=name, uid=name), type_, reason, text)
+
+            cgroups = _cgroups(settings, identity, runtime, tell)
             manager = PodManager(
                 pods_config,
                 client,
@@ -106,6 +114,7 @@ async def kubelet(settings: KubeletSettings, cluster: ClusterConfig, identity: N
                 recorder=recorder,
                 informers=informers,
                 node=this_node,
+                cgroups=cgroups,
                 runtime_back=lambda: agent.wake(),
             )
             agent = NodeAgent(client, runtime, recorder, identity, root, network.problem, manager.problem)
@@ -116,7 +125,7 @@ async def kubelet(settings: KubeletSettings, cluster: ClusterConfig, identity: N
 
             def warn(reason: str, text: str) -> None:
                 log.error("%s", text)
-                recorder.event(ObjectReference(kind="Node", name=name, uid=name), "Warning", reason, text)
+                tell("Warning", reason, text)
 
             def complain(text: str) -> None:
                 warn("InvalidStaticPod", text)
@@ -184,6 +193,24 @@ def _tls(settings: KubeletSettings) -> TLSOptions:
     return tls
 
 
+def _cgroups(settings: KubeletSettings, identity: NodeIdentity, runtime: DockerRuntime, tell: Tell) -> PodCgroups:
+    machine, reserved = read_machine(), identity.reserved
+    offered = node_values(machine.cpus * 1000 - reserved.get("cpu", 0), machine.memory - reserved.get("memory", 0))
+
+    async def driver() -> str:
+        return (await runtime.info()).cgroup_driver
+
+    return PodCgroups(
+        settings.cgroup_root,
+        find_hierarchy() if settings.cgroups_per_qos else None,
+        driver,
+        node=offered if "pods" in split(settings.enforce_node_allocatable) else None,
+        pod_pids=settings.pod_max_pids,
+        cfs_quota=settings.cpu_cfs_quota,
+        tell=tell,
+    )
+
+
 def _pods_config(settings: KubeletSettings, identity: NodeIdentity) -> KubeletConfig:
     machine = read_machine()
     usage = read_usage(Path(settings.root_dir))
@@ -198,7 +225,7 @@ def _pods_config(settings: KubeletSettings, identity: NodeIdentity) -> KubeletCo
         cluster_dns=tuple(split(settings.cluster_dns)),
         cluster_domain=settings.cluster_domain,
         resolv_conf=settings.resolv_conf,
-        cgroup_parent=settings.cgroup_root,
+        cpu_cfs_quota=settings.cpu_cfs_quota,
         max_pods=settings.max_pods,
         capacity=allocatable_amounts(identity, observed),
         max_parallel_image_pulls=settings.max_parallel_image_pulls,

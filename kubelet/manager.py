@@ -22,6 +22,7 @@ from common.api.meta import clone, key_of, meta_of
 from common.api.pods import is_terminal
 from common.client import Client
 from common.informer import InformerFactory
+from kubelet.cgroups.tree import PodCgroups, no_cgroups
 from kubelet.images import ImageManager, Recorder, format_duration
 from kubelet.lookup import Lookup
 from kubelet.pods.admission import Rejection, admit
@@ -73,6 +74,7 @@ class PodManager:
         recorder: Recorder,
         informers: InformerFactory,
         node: Callable[[], Node | None] = lambda: None,
+        cgroups: PodCgroups | None = None,
         runtime_back: Callable[[], None] = lambda: None,
     ) -> None:
         """``node`` gives this node's object, for the check that a pod may run here; ``runtime_back`` is called when
@@ -112,6 +114,7 @@ class PodManager:
             services=lambda namespace: self._services.store.by_index("namespace", namespace),
             services_read=self._services.wait_synced,
             bind_sub_path=SubPaths(Path(config.root_dir)).bind,
+            cgroups=cgroups or no_cgroups(),
             log_links=LogLinks(config.pod_log_dir, config.container_log_dir),
             restarts=Backoff(),
             starts=asyncio.Semaphore(config.max_parallel_pod_starts),
@@ -178,6 +181,7 @@ class PodManager:
                 group.create_task(self._follow_events(), name="runtime events")
                 group.create_task(self._relist_loop(), name="relist")
                 group.create_task(self._mirrors.run(), name="mirror pods")
+                group.create_task(self._tools.cgroups.run(self.pods), name="cgroups")
         finally:
             tasks = [*self._tasks.values(), *self._orphans.values()]
             for task in tasks:
@@ -261,6 +265,7 @@ class PodManager:
     def _start(self, worker: PodWorker) -> None:
         uid = worker.identity.uid
         self._workers[uid] = worker
+        self._tools.cgroups.changed()
         task = asyncio.create_task(worker.run(), name=f"pod {worker.identity}")
         self._tasks[uid] = task
         task.add_done_callback(lambda done: self._ended(uid, done))
@@ -338,6 +343,7 @@ class PodManager:
 
     def _ended(self, uid: str, task: asyncio.Task[None]) -> None:
         worker = self._workers.pop(uid, None)
+        self._tools.cgroups.changed()
         self._tasks.pop(uid, None)
         self._seen.pop(uid, None)
         if task.cancelled() or worker is None:

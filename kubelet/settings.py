@@ -54,8 +54,16 @@ class KubeletSettings(ProcessSettings):
     """How often it is read again."""
     pod_infra_container_image: str = "cox/pause:3.10"
     container_runtime_endpoint: str = "unix:///var/run/docker.sock"
-    cgroup_root: str = ""
-    """The cgroup that holds all pods."""
+    cgroup_root: str = "/"
+    """The cgroup in which ``kubepods`` is."""
+    cgroups_per_qos: bool = True
+    """Pods have cgroups of their own, in one for each QoS class."""
+    enforce_node_allocatable: str = "pods"
+    """``pods``: all pods together are held to what the node offers them; ``none``."""
+    pod_max_pids: int = -1
+    """Processes of a pod; -1: as many as the node has."""
+    cpu_cfs_quota: bool = True
+    """CPU limits are enforced."""
     cluster_dns: str = ""
     cluster_domain: str = "cluster.local"
     resolv_conf: str = "/etc/resolv.conf"
@@ -112,6 +120,14 @@ class KubeletSettings(ProcessSettings):
     @classmethod
     def _taints(cls, value: str) -> str:
         parse_taints(value)
+        return value
+
+    @field_validator("enforce_node_allocatable")
+    @classmethod
+    def _enforced(cls, value: str) -> str:
+        unknown = [each for each in split(value) if each not in ("pods", "none")]
+        if unknown:
+            raise ValueError(f"option {unknown[0]!r} is not supported: only pods, or none")
         return value
 
     @field_validator("allowed_unsafe_sysctls")

@@ -536,6 +536,8 @@ class KubeletConfig:
     cluster_domain: str = "cluster.local"
     resolv_conf: str = "/etc/resolv.conf"
     cgroup_parent: str = ""
+    """What the runtime is told for a pod's containers; "": it decides."""
+    cpu_cfs_quota: bool = True
     max_pods: int = 110
     capacity: Mapping[str, int] = field(default_factory=dict)
     """Allocatable: cpu (milli), memory (bytes), as common.api.pods.requests counts them."""

@@ -14,6 +14,7 @@ from lightkube.models.core_v1 import Container, PodSpec, VolumeMount
 from lightkube.resources.core_v1 import Pod
 
 from common.api.pods import amounts, qos_class
+from kubelet.cgroups import values as cgroups
 from kubelet.pods.actions import LABEL_HASH, container_hash, is_sidecar
 from kubelet.pods.environment import ConfigError
 from kubelet.pods.expansion import expand, expand_all, undefined
@@ -35,9 +36,6 @@ from kubelet.types import (
 )
 
 LABEL_GRACE_PERIOD = "io.kubernetes.pod.terminationGracePeriod"
-CFS_PERIOD = 100_000
-MIN_QUOTA = 1000
-MIN_SHARES, MAX_SHARES = 2, 262_144
 SANDBOX_OOM_SCORE = -998
 GUARANTEED_OOM_SCORE = -997
 DEFAULT_TERMINATION_PATH = "/dev/termination-log"
@@ -96,7 +94,7 @@ def sandbox_config(pod: Pod, config: KubeletConfig, attempt: int, runtime_handle
         security=sandbox_security(spec),
         runtime_handler=runtime_handler,
         cgroup_parent=config.cgroup_parent,
-        resources=Resources(cpu_shares=MIN_SHARES, oom_score_adj=SANDBOX_OOM_SCORE),
+        resources=Resources(cpu_shares=cgroups.MIN_SHARES, oom_score_adj=SANDBOX_OOM_SCORE),
     )
 
 
@@ -165,7 +163,7 @@ def container_config(pod: Pod, container: Container, config: KubeletConfig, inpu
         stdin=bool(container.stdin),
         stdin_once=bool(container.stdinOnce),
         tty=bool(container.tty),
-        resources=resources(spec, container, config.capacity.get("memory", 0)),
+        resources=resources(spec, container, config.capacity.get("memory", 0), config.cpu_cfs_quota),
         security=security,
         image_ref=image_ref(inputs.image),
         shared_pid=bool(spec.shareProcessNamespace),
@@ -181,15 +179,15 @@ def image_ref(image: ImageStatus) -> str:
     return f"docker-pullable://{image.digests[0]}" if image.digests else f"docker://{image.id}"
 
 
-def resources(spec: PodSpec, container: Container, node_memory: int) -> Resources:
+def resources(spec: PodSpec, container: Container, node_memory: int, cfs_quota: bool = True) -> Resources:
     own = container.resources
     limits = amounts(own.limits) if own else {}
     requests = limits | (amounts(own.requests) if own else {})
-    quota = limits.get("cpu", 0) * CFS_PERIOD // 1000
+    quota = cgroups.quota(limits.get("cpu", 0)) if cfs_quota else 0
     return Resources(
-        cpu_shares=min(MAX_SHARES, max(MIN_SHARES, requests.get("cpu", 0) * 1024 // 1000)),
-        cpu_period=CFS_PERIOD if quota else 0,
-        cpu_quota=max(MIN_QUOTA, quota) if quota else 0,
+        cpu_shares=cgroups.shares(requests.get("cpu", 0)),
+        cpu_period=cgroups.CFS_PERIOD if quota else 0,
+        cpu_quota=quota,
         memory_bytes=limits.get("memory", 0),
         oom_score_adj=oom_score(spec, requests.get("memory", 0), node_memory),
     )

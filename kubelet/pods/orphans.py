@@ -30,6 +30,7 @@ async def end_orphan(uid: str, observed: PodObservation, tools: Tools, directory
     await tools.volumes.unmount(uid)
     for each in [*observed.all_containers(), *observed.sandboxes]:
         await tools.runtime.remove_container(each.id)
+    await tools.cgroups.remove(uid)
     await asyncio.to_thread(directory.remove)
     await asyncio.to_thread(tools.log_links.remove, uid)
 

@@ -7,6 +7,7 @@ worker tries again later.
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -37,6 +38,7 @@ from kubelet.pods.tools import Tools
 from kubelet.types import (
     ContainerState,
     ImageStatus,
+    KubeletConfig,
     MountedVolume,
     NetworkError,
     RuntimeContainer,
@@ -110,7 +112,7 @@ class Starter:
 
     async def _run_sandbox(self, pod: Pod, attempt: int) -> str:
         try:
-            config = sandbox_config(pod, self._tools.config, attempt, await self._handler(pod))
+            config = sandbox_config(pod, await self._config(pod), attempt, await self._handler(pod))
         except ConfigError as error:
             raise self._sandbox_failed(pod, str(error)) from error
         for reason, text in await asyncio.to_thread(dns_problems, pod, self._tools.config):
@@ -120,6 +122,17 @@ class Starter:
         except RuntimeNotFound:
             await self._tools.images.ensure_infra(config.image)
             return await self._tools.runtime.run_sandbox(config)
+
+    async def _config(self, pod: Pod) -> KubeletConfig:
+        """With the pod's own cgroup, which is there then. Raises RuntimeFailure."""
+        tools, spec, uid = self._tools, spec_of(pod), identity_of(pod).uid
+        try:
+            await tools.cgroups.ensure(spec, uid)
+        except OSError as error:
+            message = f"unable to ensure pod container exists: {error}"
+            tools.event(pod, "Warning", "FailedCreatePodContainer", message)
+            raise RuntimeFailure(message) from error
+        return dataclasses.replace(tools.config, cgroup_parent=tools.cgroups.parent(spec, uid))
 
     async def _handler(self, pod: Pod) -> str:
         """What the pod's RuntimeClass names; https://kubernetes.io/docs/concepts/containers/runtime-class/"""
@@ -152,7 +165,7 @@ class Starter:
         try:
             target = target_id(pod, container.name, observed)
             inputs = await self._inputs(pod, container, image, attempt, prepared, target)
-            config = await asyncio.to_thread(container_config, pod, container, self._tools.config, inputs)
+            config = await asyncio.to_thread(container_config, pod, container, await self._config(pod), inputs)
         except ConfigError as error:
             self._failed(pod, container, f"Error: {error}")
             raise StartFailed(Waiting("CreateContainerConfigError", str(error))) from error

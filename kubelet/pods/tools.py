@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from lightkube.resources.core_v1 import Pod, Service
 
 from common.client import Client
+from kubelet.cgroups.tree import PodCgroups, no_cgroups
 from kubelet.images import ImageManager, Recorder
 from kubelet.pods.backoff import Backoff
 from kubelet.pods.handlers import Handlers
@@ -40,6 +41,7 @@ class Tools:
     restarts: Backoff
     starts: asyncio.Semaphore
     """How many pods may be starting at once."""
+    cgroups: PodCgroups = field(default_factory=no_cgroups)
 
     def event(
         self, pod: Pod, type_: Literal["Normal", "Warning"], reason: str, message: str, container: str | None = None

@@ -357,6 +357,7 @@ class PodWorker:
         await self._end_everything(grace_period(self.pod))
         await self._report(failure=failure)
         await self._tools.volumes.unmount(self.identity.uid)
+        await self._tools.cgroups.remove(self.identity.uid, spec_of(self.pod))
         self._cleaned = True
 
     async def _end_everything(self, grace: int) -> None:
@@ -416,6 +417,7 @@ class PodWorker:
     async def _take_down(self) -> None:
         await self._tools.volumes.unmount(self.identity.uid)
         await self._terminator.remove_all(self.observed)
+        await self._tools.cgroups.remove(self.identity.uid, spec_of(self.pod))
         await asyncio.to_thread(self._directory.remove)
         await asyncio.to_thread(self._tools.log_links.remove, self.identity.uid)
 

@@ -206,6 +206,9 @@ class Machine:
         for container in self.containers():
             client.remove_container(container["Id"], force=True, v=True)
         client.close()
+        for tree in [*Path("/sys/fs/cgroup").glob(f"*/{self.space}"), Path("/sys/fs/cgroup") / self.space]:
+            for folder in sorted((path for path in [tree, *tree.rglob("*")] if path.is_dir()), reverse=True):
+                folder.rmdir()
         mounts = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
         for mount in sorted((path for path in mounts if f"{path}/".startswith(f"{self.kubelet_root}/")), reverse=True):
             subprocess.run(["umount", "-l", mount])
@@ -283,6 +286,7 @@ class Machine:
             "node-ip": ADDRESS,
             "port": KUBELET,
             "root-dir": self.kubelet_root,
+            "cgroup-root": f"/{self.space}",
             "pod-log-dir": self.logs / "pods",
             "pod-manifest-path": self.manifests,
             "file-check-frequency": "200ms",

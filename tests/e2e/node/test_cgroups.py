@@ -1,0 +1,101 @@
+"""Requests and limits in the kernel's own files: of containers, of pods, of QoS classes and of all pods."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.e2e.node.machine import Machine
+from tests.e2e.node.support import Kubectl, container_status, eventually
+
+SLEEP = "exec sleep 600"
+V1 = Path("/sys/fs/cgroup/cpu").is_dir()
+MIB = 1 << 20
+
+
+def value(machine: Machine, path: str, controller: str, name: str) -> str:
+    """Of a cgroup under ``kubepods``; "" when there is none."""
+    tree = Path("/sys/fs/cgroup") / (controller if V1 else "")
+    file = tree / machine.space / "kubepods" / path / name
+    return file.read_text().strip() if file.exists() else ""
+
+
+def resources(requests: dict[str, str], limits: dict[str, str]) -> dict[str, Any]:
+    return {"resources": {"requests": requests, "limits": limits}}
+
+
+@pytest.mark.skipif(not V1, reason="reads the files of version 1")
+def test_pods_have_cgroups_by_their_class(kubectl: Kubectl, machine: Machine) -> None:
+    few, all_of_it = {"cpu": "100m", "memory": "32Mi"}, {"cpu": "200m", "memory": "64Mi"}
+    kubectl.pod("guaranteed", SLEEP, container=resources(all_of_it, all_of_it))
+    kubectl.pod("burstable", SLEEP, container=resources(few, all_of_it))
+    two = [{"name": "app", "command": ["sleep", "600"], **resources(few, {"memory": "64Mi"})}, {"name": "free"}]
+    kubectl.pod("open", containers=two)
+    kubectl.pod("best", SLEEP)
+    places, ids = {}, {}
+    for name, place in (
+        ("guaranteed", ""),
+        ("burstable", "burstable/"),
+        ("open", "burstable/"),
+        ("best", "besteffort/"),
+    ):
+        pod = kubectl.running(name)
+        places[name] = f"{place}pod{pod['metadata']['uid']}"
+        ids[name] = container_status(pod)["containerID"].removeprefix("docker://")
+    cpu, memory = "cpu", "memory"
+    for name, shares, quota, limit in (
+        ("guaranteed", "204", "20000", str(64 * MIB)),
+        ("burstable", "102", "20000", str(64 * MIB)),
+        ("open", "102", "-1", ""),
+        ("best", "2", "-1", ""),
+    ):
+        assert value(machine, places[name], cpu, "cpu.shares") == shares, name
+        assert value(machine, places[name], cpu, "cpu.cfs_quota_us") == quota, name
+        assert not limit or value(machine, places[name], memory, "memory.limit_in_bytes") == limit, name
+    inner = f"{places['burstable']}/{ids['burstable']}"
+    assert value(machine, inner, cpu, "cpu.shares") == "102"
+    assert value(machine, inner, cpu, "cpu.cfs_quota_us") == "20000"
+    assert value(machine, inner, memory, "memory.limit_in_bytes") == str(64 * MIB)
+    assert value(machine, f"{places['best']}/{ids['best']}", cpu, "cpu.shares") == "2"
+    assert value(machine, "besteffort", cpu, "cpu.shares") == "2"
+    eventually(
+        "burstable pods weigh what they request", lambda: value(machine, "burstable", cpu, "cpu.shares") == "204"
+    )
+    total = int(kubectl.get("node", machine.node)["status"]["capacity"]["memory"].removesuffix("Ki")) * 1024
+    assert abs(int(value(machine, "", memory, "memory.limit_in_bytes")) - total) < MIB
+    machine.kubectl().event("NodeAllocatableEnforced", machine.node, "Updated Node Allocatable limit across pods")
+    kubectl("delete", "pod", "guaranteed", "burstable", "open", "best")
+    for name, place in places.items():
+        for controller in ("cpu", "memory", "freezer", "systemd"):
+            assert value(machine, place, controller, "cgroup.procs") == "", (name, controller)
+            assert not (Path("/sys/fs/cgroup") / controller / machine.space / "kubepods" / place).exists(), name
+    eventually("none is burstable", lambda: value(machine, "burstable", cpu, "cpu.shares") == "2")
+
+
+def test_memory_that_is_not_there(kubectl: Kubectl) -> None:
+    """The container's first process, and a child of it that alone is killed."""
+    limited = resources({}, {"memory": "24Mi"})
+    kubectl.pod("first", "exec tail /dev/zero", container=limited, restartPolicy="Never")
+    kubectl.pod("child", "tail /dev/zero; exit 3", container=limited, restartPolicy="Never")
+    kubectl.pod("enough", "head -c 1m /dev/zero | tail >/dev/null; exit 3", container=limited, restartPolicy="Never")
+    for name in ("first", "child"):
+        ended = container_status(kubectl.phase("Failed", name))["state"]["terminated"]
+        assert ended["reason"] == "OOMKilled", name
+    assert container_status(kubectl.status("first"))["state"]["terminated"]["exitCode"] == 137
+    assert container_status(kubectl.status("child"))["state"]["terminated"]["exitCode"] == 3
+    assert container_status(kubectl.phase("Failed", "enough"))["state"]["terminated"]["reason"] == "Error"
+
+
+def test_oom_scores(kubectl: Kubectl, machine: Machine) -> None:
+    """As far as the host lets them be: it may refuse to protect a process."""
+    offered = int(kubectl.get("node", machine.node)["status"]["allocatable"]["memory"].removesuffix("Ki")) * 1024
+    memory = {"memory": "256Mi"}
+    kubectl.pod("best", SLEEP)
+    kubectl.pod("burstable", SLEEP, container=resources(memory, {}))
+    kubectl.pod("guaranteed", SLEEP, container=resources({"cpu": "10m", **memory}, {"cpu": "10m", **memory}))
+    expected = {"best": (1000,), "burstable": (1000 - 1000 * 256 * MIB // offered, 989, 990), "guaranteed": (-997, 0)}
+    for name, scores in expected.items():
+        kubectl.running(name)
+        assert int(kubectl.sh("cat /proc/1/oom_score_adj", name)) in scores, name
