@@ -13,6 +13,7 @@ from apiserver.allocation import RepairLoop
 from apiserver.app import ApiServer
 from apiserver.endpoints.api import Api
 from apiserver.endpoints.discovery import paths as discovery_paths
+from apiserver.extensions import Aggregator
 from apiserver.limits import Limits
 from apiserver.metrics import Metrics
 from apiserver.patch import apply_patch
@@ -51,6 +52,7 @@ async def serve_api(process: Process, settings: Settings) -> None:
     chain = admission.build_chain(stores, settings, authorizer)
     api = Api(stores, chain, decode, conform, apply_patch, authorizer)
     context = subresources.build_context(settings, api, authenticator=authenticator, authorizer=authorizer)
+    aggregator = Aggregator(stores, settings)
     cluster = bootstrap.Bootstrap(stores, settings, bootstrap.Members(etcd))
     roles, synced = Gate("bootstrap of roles"), Gate("the first list of etcd")
     synced.done = stores.feed.synced
@@ -68,6 +70,10 @@ async def serve_api(process: Process, settings: Settings) -> None:
         await stores.feed.synced.wait()
         await RepairLoop(stores, settings, etcd).run()
 
+    async def aggregate() -> None:
+        await stores.feed.synced.wait()
+        await aggregator.run()
+
     app = ApiServer(
         api,
         resources=RESOURCES,
@@ -77,16 +83,18 @@ async def serve_api(process: Process, settings: Settings) -> None:
         handlers=subresources.mount(context),
         web=build(
             process.health,
-            [Mount("/openapi", OpenAPI(RESOURCES, subresources.HANDLERS))],
+            [Mount("/openapi", OpenAPI(RESOURCES, subresources.HANDLERS, aggregator.openapi))],
             discovery_paths(RESOURCES),
         ),
         metrics=metrics,
         limits=limits,
+        aggregator=aggregator,
     )
     process.spawn(stores.feed.run(), "feed")
     process.spawn(compaction.run(etcd), "compaction")
     process.spawn(after_sync(), "bootstrap")
     process.spawn(repair(), "allocation-repair")
+    process.spawn(aggregate(), "aggregation")
     if settings.pod_routes:
         from apiserver.pod_routes import PodRoutes  # netlink is for those alone that use it
 

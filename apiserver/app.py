@@ -30,6 +30,7 @@ from apiserver.endpoints.request import PIECE, Answer, Receive, Request, Scope, 
 from apiserver.endpoints.scale import get_scale, patch_scale, update_scale
 from apiserver.endpoints.update import update
 from apiserver.endpoints.watch import watch
+from apiserver.extensions import Aggregator
 from apiserver.limits import PROBES, Limits, Pool, is_long_running, too_late
 from apiserver.metrics import Metrics
 from apiserver.storage.figures import figures
@@ -106,6 +107,7 @@ class ApiServer:
         web: Any,
         metrics: Metrics,
         limits: Limits | None = None,
+        aggregator: Aggregator | None = None,
     ) -> None:
         self._api = api
         self._authenticator = authenticator
@@ -117,7 +119,8 @@ class ApiServer:
         metrics.sources += [self._limits.figures, lambda: figures(api.stores.stores())]
         self._subresources = {"status", "scale"} | {subresource for _, _, subresource in handlers}
         self._resources: dict[tuple[str, str, str], Resource] = {(r.group, r.version, r.plural): r for r in resources}
-        self._discovery = Discovery(self._resources.values(), specs)
+        self._aggregator = aggregator
+        self._discovery = Discovery(self._resources.values(), specs, aggregator)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -181,7 +184,8 @@ class ApiServer:
         verb = verb_of(request, path)
         if not self._api.stores.feed.synced.is_set():
             await self._wait_for_sync()
-        resource = self._resources.get((path.group, path.version, path.resource))
+        backend = self._aggregator.backend(path.group, path.version) if self._aggregator is not None else None
+        resource = self._resources.get((path.group, path.version, path.resource)) if backend is None else None
         if resource is not None:
             request.kind = self._kind(request, path, verb)
         lasts = is_long_running(verb, path.subresource)
@@ -190,6 +194,8 @@ class ApiServer:
         else:
             self._admit(request, self._limits.pool(verb))
         self._authorize(request, path, verb)
+        if backend is not None and self._aggregator is not None:
+            return await self._aggregator.serve(backend, request, send)
         if resource is None:
             raise not_served()
         if not verb and path.subresource != "proxy":
@@ -273,6 +279,11 @@ class ApiServer:
         allowed, reason = self._authorizer.authorize(attributes)
         if not allowed:
             raise forbidden_error(attributes, reason)
+        if self._aggregator is not None and (found := _aggregated(path)) is not None:
+            backend = self._aggregator.backend(*found)
+            if backend is not None:
+                serve = self._aggregator.serve_openapi if path.startswith("/openapi") else self._aggregator.serve
+                return await serve(backend, request, send)
         if path.rstrip("/") in ("/api", "/apis") or path.startswith(("/api/", "/apis/")):
             if request.method not in ("GET", "HEAD"):
                 raise _not_allowed()
@@ -366,6 +377,14 @@ class _Sent:
                 await self._send({"type": "http.response.body", "body": piece, "more_body": True})
             message = {**message, "body": body[begin:]}
         await self._send(message)
+
+
+def _aggregated(path: str) -> tuple[str, str] | None:
+    """The group version that a path is about which is about no resource: of discovery, or of OpenAPI."""
+    parts = path.strip("/").removeprefix("openapi/v3/").split("/")
+    if parts[0] == "apis" and len(parts) >= 3:
+        return parts[1], parts[2]
+    return ("", parts[1]) if parts[0] == "api" and len(parts) >= 2 else None
 
 
 def _selected_name(field_selector: str) -> str:

@@ -6,6 +6,7 @@ https://kubernetes.io/docs/reference/command-line-tools-reference/kube-apiserver
 from __future__ import annotations
 
 import ipaddress
+from dataclasses import replace
 from typing import Annotated
 
 from pydantic import Field, field_validator
@@ -13,6 +14,7 @@ from pydantic_settings import NoDecode
 
 from apiserver.storage.etcd import EtcdTLS
 from common.process import Duration, ProcessSettings
+from common.serving import TLSOptions
 
 FileList = Annotated[list[str], NoDecode]
 
@@ -39,6 +41,16 @@ class Settings(ProcessSettings):
     kubelet_client_key: str | None = None
     kubelet_certificate_authority: str | None = None
 
+    proxy_client_cert_file: str | None = None
+    proxy_client_key_file: str | None = None
+    """Who this server is to aggregated API servers."""
+    requestheader_client_ca_file: str | None = None
+    requestheader_allowed_names: FileList = Field(default_factory=list)
+    requestheader_username_headers: FileList = Field(default_factory=lambda: ["X-Remote-User"])
+    requestheader_group_headers: FileList = Field(default_factory=lambda: ["X-Remote-Group"])
+    requestheader_extra_headers_prefix: FileList = Field(default_factory=lambda: ["X-Remote-Extra-"])
+    """Which proxies may say in their headers who asks."""
+
     max_requests_inflight: int = Field(400, ge=0)
     max_mutating_requests_inflight: int = Field(200, ge=0)
     """How many requests that read, and that change, are worked on at a time; 0 for no limit."""
@@ -52,7 +64,16 @@ class Settings(ProcessSettings):
     service_cluster_ip_range: str = "10.96.0.0/16"
     service_node_port_range: str = "30000-32767"
 
-    @field_validator("etcd_servers", "service_account_key_file", "api_audiences", mode="before")
+    @field_validator(
+        "etcd_servers",
+        "service_account_key_file",
+        "api_audiences",
+        "requestheader_allowed_names",
+        "requestheader_username_headers",
+        "requestheader_group_headers",
+        "requestheader_extra_headers_prefix",
+        mode="before",
+    )
     @classmethod
     def _split(cls, value: object) -> object:
         """``a,b`` and repeated flags alike."""
@@ -76,8 +97,13 @@ class Settings(ProcessSettings):
         return value
 
     def credentials(self) -> list[str]:
-        own = (self.etcd_certfile, self.etcd_keyfile, self.kubelet_client_certificate, self.kubelet_client_key)
+        own = [self.etcd_certfile, self.etcd_keyfile, self.kubelet_client_certificate, self.kubelet_client_key]
+        own += [self.proxy_client_cert_file, self.proxy_client_key_file]
         return [file for file in own if file]
+
+    def tls(self) -> TLSOptions | None:
+        options = super().tls()
+        return options and replace(options, request_header_ca_file=self.requestheader_client_ca_file)
 
     def etcd_tls(self) -> EtcdTLS | None:
         """None when no certificate is given."""

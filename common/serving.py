@@ -56,12 +56,18 @@ class TLSOptions:
     key_file: str
     client_ca_file: str | None = None
     require_client_cert: bool = False
+    request_header_ca_file: str | None = None
+    """Of proxies that speak for others. Whose certificate a connection has, PeerIdentity.anchor tells."""
 
     def load(self, context: ssl.SSLContext) -> None:
         context.load_cert_chain(self.cert_file, self.key_file)
         if self.client_ca_file:
             context.load_verify_locations(self.client_ca_file)
             context.verify_mode = ssl.CERT_REQUIRED if self.require_client_cert else ssl.CERT_OPTIONAL
+        if self.request_header_ca_file:
+            context.load_verify_locations(self.request_header_ca_file)
+            if not self.client_ca_file:
+                context.verify_mode = ssl.CERT_OPTIONAL
 
     def context(self) -> ssl.SSLContext:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -72,7 +78,7 @@ class TLSOptions:
 
     def stamp(self) -> tuple[int, ...]:
         """Changes when one of the files does."""
-        files = (self.cert_file, self.key_file, self.client_ca_file)
+        files = (self.cert_file, self.key_file, self.client_ca_file, self.request_header_ca_file)
         return tuple(Path(file).stat().st_mtime_ns for file in files if file)
 
 
@@ -82,6 +88,8 @@ class PeerIdentity:
 
     common_name: str
     organizations: tuple[str, ...]
+    anchor: bytes = b""
+    """The authority that the certificate was verified by, in DER."""
 
 
 def peer_identity(ssl_object: ssl.SSLObject | None) -> PeerIdentity | None:
@@ -90,7 +98,17 @@ def peer_identity(ssl_object: ssl.SSLObject | None) -> PeerIdentity | None:
         return None
     pairs: list[tuple[str, str]] = [pair for rdn in certificate.get("subject", ()) for pair in rdn]  # type: ignore[misc]
     name = next((value for key, value in pairs if key == "commonName"), "")
-    return PeerIdentity(name, tuple(value for key, value in pairs if key == "organizationName"))
+    organizations = tuple(value for key, value in pairs if key == "organizationName")
+    return PeerIdentity(name, organizations, _anchor(ssl_object))
+
+
+def _anchor(ssl_object: Any) -> bytes:
+    """The last certificate of the verified chain. Public from Python 3.13 on, there since 3.10."""
+    chain = getattr(ssl_object, "get_verified_chain", None)
+    if chain is not None:
+        return bytes(chain()[-1])
+    found = ssl_object._sslobj.get_verified_chain()
+    return bytes(ssl.PEM_cert_to_DER_cert(found[-1].public_bytes())) if found else b""
 
 
 ONE_PIECE = 16 * 1024

@@ -39,6 +39,9 @@ APISERVER = {
         "apiserver-kubelet-client.crt",
         "apiserver-kubelet-client.key",
         "etcd/ca.crt",
+        "front-proxy-ca.crt",
+        "front-proxy-client.crt",
+        "front-proxy-client.key",
         "sa.key",
         "sa.pub",
     )

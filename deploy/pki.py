@@ -97,6 +97,8 @@ class Identity:
 CLUSTER = Authority("ca", "kubernetes")
 ETCD = Authority("etcd/ca", "etcd-ca")
 REGISTRY = Authority("registry/ca", "registry-ca")
+FRONT_PROXY = Authority("front-proxy-ca", "front-proxy-ca")
+"""Whoever has a certificate of this one speaks to aggregated API servers for the users that its headers name."""
 
 
 def plan(nodes: Sequence[Node], sans: Sequence[str]) -> list[Leaf]:
@@ -106,6 +108,7 @@ def plan(nodes: Sequence[Node], sans: Sequence[str]) -> list[Leaf]:
     leaves = [
         Leaf("apiserver", CLUSTER, "kube-apiserver", sans=_unique(*apiserver, SERVICE_IP, *control_plane)),
         Leaf("apiserver-kubelet-client", CLUSTER, "kube-apiserver-kubelet-client", "system:masters", client=True),
+        Leaf("front-proxy-client", FRONT_PROXY, "front-proxy-client", client=True),
         Leaf("controller-manager", CLUSTER, "kube-controller-manager", sans=_unique(*control_plane)),
         Leaf("scheduler", CLUSTER, "kube-scheduler", sans=_unique(*control_plane)),
         Leaf("etcd/server", ETCD, "etcd", sans=_unique("etcd", *control_plane), client=True),
@@ -148,7 +151,7 @@ def create(
     now = now or datetime.now(UTC)
     members = [Node.parse(text) for text in nodes]
     written: list[str] = []
-    authorities = {a: _ensure_authority(out, a, now, written) for a in (CLUSTER, ETCD, REGISTRY)}
+    authorities = {a: _ensure_authority(out, a, now, written) for a in (CLUSTER, ETCD, REGISTRY, FRONT_PROXY)}
     for leaf in plan(members, sans):
         _ensure_leaf(out, leaf, authorities[leaf.authority], now, written)
     _ensure_service_account_keys(out, written)

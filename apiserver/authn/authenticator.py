@@ -1,4 +1,5 @@
-"""The union of the ways to authenticate, in upstream's order: certificate, then token file, then service account.
+"""The union of the ways to authenticate, in upstream's order: a proxy's headers, certificate, token file, service
+account.
 
 The first that knows the caller wins; credentials that nobody knows are 401, even where an anonymous request would pass.
 """
@@ -11,6 +12,7 @@ from functools import lru_cache
 from typing import Any
 
 from apiserver.authn import websocket
+from apiserver.authn.request_header import RequestHeaders
 from apiserver.authn.settings import AuthnSettings, audiences
 from apiserver.authn.tokenfile import TokenFile
 from apiserver.authn.tokens import ServiceAccountTokens, build_verifier
@@ -64,11 +66,19 @@ class TokenAuthenticator:
 class RequestAuthenticator:
     """The Authenticator of the server."""
 
-    def __init__(self, tokens: TokenAuthenticator) -> None:
+    def __init__(self, tokens: TokenAuthenticator, proxies: RequestHeaders | None = None) -> None:
         self.tokens = tokens
+        self._proxies = proxies
 
     async def authenticate(self, scope: Mapping[str, Any]) -> User:
         peer = (scope.get("state") or {}).get("peer")
+        if self._proxies is not None and peer is not None:
+            named = self._proxies.user(peer, scope["headers"])
+            if named is not None:
+                scope["headers"][:] = self._proxies.without(scope["headers"])
+                return _authenticated(named)
+            if not self._proxies.names_users(peer):
+                peer = None
         if peer is not None and peer.common_name:
             return _certified(peer.common_name, tuple(peer.organizations))
         token = bearer_token(scope["headers"])
@@ -99,4 +109,5 @@ def build(settings: AuthnSettings, registry: Registry) -> RequestAuthenticator:
     token_file = TokenFile(settings.token_auth_file) if settings.token_auth_file else None
     verifier = build_verifier(settings)
     accounts = ServiceAccountTokens(verifier, registry) if verifier else None
-    return RequestAuthenticator(TokenAuthenticator(token_file, accounts, audiences(settings)))
+    proxies = RequestHeaders(settings) if settings.requestheader_client_ca_file else None
+    return RequestAuthenticator(TokenAuthenticator(token_file, accounts, audiences(settings)), proxies)

@@ -8,7 +8,9 @@ https://kubernetes.io/docs/tasks/extend-kubernetes/configure-aggregation-layer/#
 
 from __future__ import annotations
 
+import json
 import re
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from cryptography import x509
@@ -18,25 +20,43 @@ from common.api.time import now
 
 NAMESPACE, NAME = "kube-system", "extension-apiserver-authentication"
 KEY = "client-ca-file"
+PROXY_KEY = "requestheader-client-ca-file"
 
 _CERTIFICATE = re.compile(r"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", re.DOTALL)
 
 
-def config_map(authorities: str) -> Object:
-    """``authorities``: the PEM text of ``--client-ca-file``."""
+def config_map(authorities: str, proxies: Mapping[str, str | Sequence[str]] | None = None) -> Object:
+    """``authorities``: the PEM text of ``--client-ca-file``. ``proxies``: the values of the ``--requestheader-*``
+    flags, whose proxies aggregated API servers are to trust."""
+    data = {KEY: authorities} if authorities else {}
+    for name, value in (proxies or {}).items():
+        data[name] = value if isinstance(value, str) else json.dumps(list(value), separators=(",", ":"))
     return {
         "apiVersion": "v1",
         "kind": "ConfigMap",
         "metadata": {"name": NAME, "namespace": NAMESPACE},
-        "data": {KEY: authorities},
+        "data": data,
     }
 
 
 def completed(stored: Object, wanted: Object) -> Object | None:
-    """The stored ConfigMap with the wanted authorities, or None when it has them already."""
-    data = stored.get("data") or {}
-    bundle = union(data.get(KEY, ""), wanted["data"][KEY], at=now())
-    return None if data.get(KEY) == bundle else {**stored, "data": {**data, KEY: bundle}}
+    """The stored ConfigMap with what is wanted added, or None when it has that already."""
+    data = dict(stored.get("data") or {})
+    for key, value in wanted["data"].items():
+        before = data.get(key, "")
+        data[key] = union(before, value, at=now()) if key in (KEY, PROXY_KEY) else _joined(before, value)
+    return None if data == (stored.get("data") or {}) else {**stored, "data": data}
+
+
+def _joined(stored: str, own: str) -> str:
+    """Both lists' values, each once. What cannot be read is replaced."""
+    try:
+        before = json.loads(stored or "[]")
+    except ValueError:
+        before = None
+    if not isinstance(before, list):
+        return own
+    return json.dumps(list(dict.fromkeys([*map(str, before), *json.loads(own)])), separators=(",", ":"))
 
 
 def union(stored: str, own: str, *, at: datetime) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
@@ -19,7 +19,7 @@ import orjson
 
 from apiserver.allocation.spec import node_ports_of
 from apiserver.authz.policy.rules import RBAC
-from apiserver.bootstrap import authentication_trust, flow_control, kubernetes_service, objects
+from apiserver.bootstrap import authentication_trust, flow_control, kubernetes_service, local_services, objects
 from apiserver.bootstrap.kubernetes_service import ServiceSettings
 from apiserver.bootstrap.members import Members
 from apiserver.managedfields.tracking import Write, track_create, track_update
@@ -45,6 +45,16 @@ class Event(Protocol):
 class BootstrapSettings(ServiceSettings, Protocol):
     @property
     def client_ca_file(self) -> str | None: ...
+    @property
+    def requestheader_client_ca_file(self) -> str | None: ...
+    @property
+    def requestheader_allowed_names(self) -> Sequence[str]: ...
+    @property
+    def requestheader_username_headers(self) -> Sequence[str]: ...
+    @property
+    def requestheader_group_headers(self) -> Sequence[str]: ...
+    @property
+    def requestheader_extra_headers_prefix(self) -> Sequence[str]: ...
 
 
 class Bootstrap:
@@ -55,6 +65,8 @@ class Bootstrap:
 
     async def everything(self) -> None:
         await self.lasting()
+        for wanted in local_services.api_services():
+            await self._ensure(local_services.GROUP, "apiservices", wanted)
         for wanted in objects.priority_classes():
             await self._ensure("scheduling.k8s.io", "priorityclasses", wanted)
         for wanted in flow_control.priority_levels():
@@ -73,8 +85,8 @@ class Bootstrap:
     async def lasting(self) -> None:
         for name in objects.NAMESPACES:
             await self._ensure("", "namespaces", objects.namespace(name))
-        if self._settings.client_ca_file:
-            trust = authentication_trust.config_map(_text(self._settings.client_ca_file))
+        if self._settings.client_ca_file or self._settings.requestheader_client_ca_file:
+            trust = authentication_trust.config_map(_text(self._settings.client_ca_file), _proxies(self._settings))
             await self._ensure("", "configmaps", trust, authentication_trust.completed)
         await self._ensure("", "services", kubernetes_service.service(self._settings), _same_ports)
         address, port = kubernetes_service.advertised(self._settings), self._settings.secure_port
@@ -152,9 +164,21 @@ def _tracked(
     return change
 
 
-def _text(file: str) -> str:
+def _text(file: str | None) -> str:
     """Read anew each time: certificates may be renewed while the server runs."""
-    return Path(file).read_text()
+    return Path(file).read_text() if file else ""
+
+
+def _proxies(settings: BootstrapSettings) -> Mapping[str, str | Sequence[str]]:
+    if not settings.requestheader_client_ca_file:
+        return {}
+    return {
+        authentication_trust.PROXY_KEY: _text(settings.requestheader_client_ca_file),
+        "requestheader-allowed-names": settings.requestheader_allowed_names,
+        "requestheader-username-headers": settings.requestheader_username_headers,
+        "requestheader-group-headers": settings.requestheader_group_headers,
+        "requestheader-extra-headers-prefix": settings.requestheader_extra_headers_prefix,
+    }
 
 
 async def _create(store: ObjectStore, obj: Object) -> bool:

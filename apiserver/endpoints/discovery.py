@@ -1,14 +1,15 @@
 """What the server serves, in upstream's documents: /api, /apis, groups, versions, and all of it in one (aggregated).
 
-https://kubernetes.io/docs/concepts/overview/kubernetes-api/#discovery-api. The documents depend on the table alone:
-they are made once.
+https://kubernetes.io/docs/concepts/overview/kubernetes-api/#discovery-api. The documents depend on the
+table and on what aggregated servers serve: they are made once, and anew when the latter changes.
 """
 
 from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -16,31 +17,12 @@ import orjson
 
 from apiserver.endpoints.negotiation import JSON, not_acceptable, parse_accept
 from apiserver.endpoints.request import Answer, Request, json_answer
+from apiserver.resources.priorities import priority
 from apiserver.types import Object, Resource
 
-GROUP_ORDER = (
-    "",
-    "apiregistration.k8s.io",
-    "apps",
-    "events.k8s.io",
-    "authentication.k8s.io",
-    "authorization.k8s.io",
-    "autoscaling",
-    "batch",
-    "certificates.k8s.io",
-    "networking.k8s.io",
-    "policy",
-    "rbac.authorization.k8s.io",
-    "storage.k8s.io",
-    "admissionregistration.k8s.io",
-    "apiextensions.k8s.io",
-    "scheduling.k8s.io",
-    "coordination.k8s.io",
-    "node.k8s.io",
-    "discovery.k8s.io",
-)
 STATUS_VERBS = ("get", "patch", "update")
 AGGREGATED = "apidiscovery.k8s.io"
+_VERSION = re.compile(r"v([0-9]{1,9})(?:(alpha|beta)([0-9]{1,9}))?")
 
 
 class Spec(Protocol):
@@ -57,6 +39,40 @@ class Spec(Protocol):
 
 
 Specs = Mapping[tuple[str, str, str], Spec]
+
+
+class RemoteVersion(Protocol):
+    """A group version of another server (:class:`apiserver.extensions.aggregator.RemoteVersion`)."""
+
+    @property
+    def group(self) -> str: ...
+    @property
+    def version(self) -> str: ...
+    @property
+    def group_priority(self) -> int: ...
+    @property
+    def version_priority(self) -> int: ...
+    @property
+    def resources(self) -> Sequence[Object]: ...
+    @property
+    def fresh(self) -> bool: ...
+
+
+class Remote(Protocol):
+    @property
+    def revision(self) -> int: ...
+    def versions(self) -> Sequence[RemoteVersion]: ...
+
+
+@dataclass(frozen=True)
+class Version:
+    """A version of a group: this server's, or another's."""
+
+    name: str
+    group_priority: int
+    priority: int
+    local: Sequence[Resource] = ()
+    remote: RemoteVersion | None = None
 
 
 @dataclass(frozen=True, order=True)
@@ -85,16 +101,38 @@ def subresources_of(resource: Resource, specs: Specs) -> list[Subresource]:
 
 
 class Discovery:
-    def __init__(self, resources: Iterable[Resource], specs: Specs) -> None:
+    def __init__(self, resources: Iterable[Resource], specs: Specs, remote: Remote | None = None) -> None:
         self._specs = specs
-        self._groups: dict[str, dict[str, list[Resource]]] = {group: {} for group in GROUP_ORDER}
+        self._remote = remote
+        self._local: dict[tuple[str, str], list[Resource]] = {}
         for resource in resources:
-            self._groups.setdefault(resource.group, {}).setdefault(resource.version, []).append(resource)
-        self._groups = {group: versions for group, versions in self._groups.items() if versions}
+            self._local.setdefault((resource.group, resource.version), []).append(resource)
+        self._revision = -1
+        self._groups: dict[str, list[Version]] = {}
         self._documents: dict[str, bytes] = {}
 
+    def _refresh(self) -> None:
+        revision = self._remote.revision if self._remote is not None else 0
+        if revision == self._revision:
+            return
+        self._revision = revision
+        self._documents.clear()
+        found = {key: Version(key[1], *priority(*key), local=rows) for key, rows in self._local.items()}
+        for each in self._remote.versions() if self._remote is not None else ():
+            found[each.group, each.version] = Version(
+                each.version, each.group_priority, each.version_priority, remote=each
+            )
+        groups: dict[str, list[Version]] = {}
+        for (group, _), version in found.items():
+            groups.setdefault(group, []).append(version)
+        for versions in groups.values():
+            versions.sort(key=lambda each: (-each.priority, *_rank(each.name), each.name))
+        order = sorted(groups, key=lambda group: (-max(each.group_priority for each in groups[group]), group))
+        self._groups = {group: groups[group] for group in order}
+
     def answer(self, request: Request) -> Answer | None:
-        """None when the path names no document."""
+        """None when the path names no document of this server's."""
+        self._refresh()
         path = request.path.rstrip("/")
         forms = parse_accept(request.header(b"accept"))
         if path in ("/api", "/apis"):
@@ -116,7 +154,8 @@ class Discovery:
         if parts[0] == "apis" and len(parts) == 2:
             return json_answer({"kind": "APIGroup", "apiVersion": "v1", **self._group(group)})
         version = parts[-1]
-        return json_answer(self._resource_list(group, version)) if version in versions else None
+        rows = self._local.get((group, version))
+        return json_answer(self._resource_list(group, version, rows)) if rows else None
 
     @staticmethod
     def _api_versions() -> Object:
@@ -130,17 +169,14 @@ class Discovery:
         groups = [self._group(group) for group in self._groups if group]
         return {"kind": "APIGroupList", "apiVersion": "v1", "groups": groups}
 
-    def _versions(self, group: str) -> list[str]:
-        """The preferred version first."""
-        return sorted(self._groups[group], key=_rank)
-
     def _group(self, group: str) -> Object:
-        versions = [{"groupVersion": f"{group}/{v}", "version": v} for v in self._versions(group)]
+        names = [each.name for each in self._groups[group]]
+        versions = [{"groupVersion": f"{group}/{name}", "version": name} for name in names]
         return {"name": group, "versions": versions, "preferredVersion": versions[0]}
 
-    def _resource_list(self, group: str, version: str) -> Object:
+    def _resource_list(self, group: str, version: str, rows: Sequence[Resource]) -> Object:
         resources: list[Object] = []
-        for resource in sorted(self._groups[group][version], key=lambda r: r.plural):
+        for resource in sorted(rows, key=lambda r: r.plural):
             resources.append(self._resource(resource))
             for subresource in subresources_of(resource, self._specs):
                 g, v, kind = subresource.kind
@@ -180,7 +216,7 @@ class Discovery:
         key = f"{path}:{version}"
         body = self._documents.get(key)
         if body is None:
-            groups = [""] if path == "/api" else [group for group in self._groups if group]
+            groups = [group for group in self._groups if bool(group) == (path == "/apis")]
             body = self._documents[key] = orjson.dumps(
                 {
                     "kind": "APIGroupDiscoveryList",
@@ -197,20 +233,19 @@ class Discovery:
         return Answer(body, 200, content_type, headers)
 
     def _aggregated_group(self, group: str) -> Object:
-        versions = [
-            {
-                "version": version,
-                "resources": [
-                    self._aggregated_resource(r) for r in sorted(self._groups[group][version], key=lambda r: r.plural)
-                ],
-                "freshness": "Current",
-            }
-            for version in self._versions(group)
-        ]
+        versions = [self._aggregated_version(each) for each in self._groups[group]]
         metadata: dict[str, Any] = {"creationTimestamp": None}
         if group:
             metadata["name"] = group
         return {"metadata": metadata, "versions": versions}
+
+    def _aggregated_version(self, version: Version) -> Object:
+        if version.remote is not None:
+            freshness = "Current" if version.remote.fresh else "Stale"
+            return {"version": version.name, "resources": _converted(version.remote), "freshness": freshness}
+        rows = sorted(version.local, key=lambda row: row.plural)
+        resources = [self._aggregated_resource(row) for row in rows]
+        return {"version": version.name, "resources": resources, "freshness": "Current"}
 
     def _aggregated_resource(self, resource: Resource) -> Object:
         item: Object = {
@@ -242,6 +277,36 @@ def paths(resources: Iterable[Resource]) -> set[str]:
     return found
 
 
+def _converted(remote: RemoteVersion) -> list[Object]:
+    """The entries of an APIResourceList in the aggregated form (upstream: ConvertGroupVersionIntoToDiscovery)."""
+    found: dict[str, Object] = {}
+    below: dict[str, list[Object]] = {}
+    for entry in remote.resources:
+        name, _, subresource = str(entry.get("name") or "").partition("/")
+        kind = _gvk(
+            entry.get("group") or remote.group, entry.get("version") or remote.version, str(entry.get("kind") or "")
+        )
+        verbs = list(entry.get("verbs") or ())
+        if subresource:
+            below.setdefault(name, []).append({"subresource": subresource, "responseKind": kind, "verbs": verbs})
+            continue
+        item: Object = {
+            "resource": name,
+            "responseKind": kind,
+            "scope": "Namespaced" if entry.get("namespaced") else "Cluster",
+            "singularResource": entry.get("singularName") or "",
+            "verbs": verbs,
+        }
+        for field in ("shortNames", "categories"):
+            if entry.get(field):
+                item[field] = entry[field]
+        found[name] = item
+    for name, subresources in below.items():
+        if name in found:
+            found[name]["subresources"] = subresources
+    return list(found.values())
+
+
 def _gvk(group: str, version: str, kind: str) -> Object:
     return {"group": group, "version": version, "kind": kind}
 
@@ -252,9 +317,9 @@ def _storage_hash(resource: Resource) -> str:
 
 
 def _rank(version: str) -> tuple[int, int]:
-    """v2 before v1 before v1beta1 before v1alpha1."""
-    for weight, word in ((1, "beta"), (2, "alpha")):
-        if word in version:
-            major, _, minor = version.removeprefix("v").partition(word)
-            return weight, -(int(major) * 100 + int(minor or 0))
-    return 0, -int(version.removeprefix("v"))
+    """v2 before v1 before v1beta1 before v1alpha1 before what looks like none of these."""
+    match = _VERSION.fullmatch(version)
+    if match is None:
+        return 3, 0
+    weight = {None: 0, "beta": 1, "alpha": 2}[match[2]]
+    return weight, -(int(match[1]) * 1000 + int(match[3] or 0))

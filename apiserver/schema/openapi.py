@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import hashlib
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -43,6 +44,8 @@ class OpenAPI:
     resources: Iterable[Resource]
     specs: Specs = field(default_factory=dict)
     """The subresources with a handler of their own."""
+    remote: Callable[[], Mapping[str, str]] = dict
+    """Where the documents of aggregated group versions are; whoever stands before this serves them."""
     _zipped: dict[str, bytes] = field(default_factory=dict)
     _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
@@ -72,7 +75,12 @@ class OpenAPI:
             raise NotAcceptable("only the following media types are accepted: application/json", {})
         if name == "v3":
             index = {"paths": {path: {"serverRelativeURL": self._url(path, groups.get(path, []))} for path in about}}
-            return Answer(orjson.dumps(index), documents.digest(list(self.resources), self.specs), False)
+            others = self.remote()
+            index["paths"] |= {path: {"serverRelativeURL": url} for path, url in others.items()}
+            etag = documents.digest(list(self.resources), self.specs)
+            if others:
+                etag = hashlib.sha512(f"{etag}:{sorted(others.items())}".encode()).hexdigest().upper()
+            return Answer(orjson.dumps(index), etag, False)
         if name == "v2":
             served, more = list(self.resources), [path for paths in about.values() for path in paths]
         else:

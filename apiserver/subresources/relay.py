@@ -78,9 +78,12 @@ def _led_back(headers: Headers, prefix: Prefix, method: str) -> tuple[Headers, P
     return [(n, v) for n, v in headers if n != b"content-length"], Page(prefix.url, encoding)
 
 
-async def tunnel(target: Target, path: str, request: Request, send: Send, client: Tunnel) -> None:
-    """Sends the upgrade on. An answer other than 101 is passed on as it is."""
-    headers = forwarded(request.scope["headers"], upgrade=True)
+async def tunnel(
+    target: Target, path: str, request: Request, send: Send, client: Tunnel, headers: Headers | None = None
+) -> None:
+    """Sends the upgrade on, with these headers or the client's own. An answer other than 101 is passed on as it is."""
+    if headers is None:
+        headers = forwarded(request.scope["headers"], upgrade=True)
     try:
         async with send_request(target, request.method, path, headers) as answer:
             if answer.status != 101:
@@ -116,7 +119,17 @@ async def proxy(target: Target, path: str, request: Request, send: Send, base: s
         return
     prefix = Prefix(base, target.authority, request.header(b"host"))
     headers = [(n, v) for n, v in forwarded(request.scope["headers"]) if n.lower() != b"content-length"]
-    headers += _forwarded_for(request, joined(base, path.partition("?")[0]))
+    headers += forwarded_for(request, joined(base, path.partition("?")[0]))
+    try:
+        await pass_on(target, path, request, send, headers, prefix)
+    except (OSError, zlib.error) as error:
+        raise StatusError(f"error trying to reach service: {reason(target, error)}") from None
+
+
+async def pass_on(
+    target: Target, path: str, request: Request, send: Send, headers: Headers, prefix: Prefix | None = None
+) -> None:
+    """A request with these headers and the client's body. Raises OSError, zlib.error."""
     taken = asyncio.Event()
     body = _body(request, taken)
 
@@ -130,13 +143,10 @@ async def proxy(target: Target, path: str, request: Request, send: Send, base: s
         async with send_request(target, request.method, path, headers, body, head_seconds=None) as answer:
             await stream(answer, request, send, prefix=prefix, gone=gone)
 
-    try:
-        await first_of(exchange(), gone())
-    except (OSError, zlib.error) as error:
-        raise StatusError(f"error trying to reach service: {reason(target, error)}") from None
+    await first_of(exchange(), gone())
 
 
-def _forwarded_for(request: Request, uri: str) -> Headers:
+def forwarded_for(request: Request, uri: str) -> Headers:
     """Where the request came from, and what it asked for (RFC 7239's older sisters, as upstream sends them)."""
     client = request.scope.get("client")
     known = request.header(b"x-forwarded-for")

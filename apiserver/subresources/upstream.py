@@ -39,6 +39,8 @@ class Target:
     port: int
     tls: ssl.SSLContext | None = None
     addresses: tuple[str, ...] = ()
+    server_name: str = ""
+    """What its certificate must be for; "" for the host."""
 
     @property
     def authority(self) -> str:
@@ -177,7 +179,7 @@ async def _connect(target: Target) -> tuple[asyncio.StreamReader, asyncio.Stream
 async def _connect_to(
     address: str, target: Target, seconds: float
 ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    name = target.host if target.tls else None
+    name = (target.server_name or target.host) if target.tls else None
     async with asyncio.timeout(seconds):
         reader, writer = await asyncio.open_connection(
             address, target.port, ssl=target.tls, server_hostname=name, limit=CHUNK

@@ -158,6 +158,10 @@ def apiserver_command(etcd: Etcd, certificates: Path, port: int) -> list[str]:
         "kubelet-client-certificate": certificates / "apiserver-kubelet-client.crt",
         "kubelet-client-key": certificates / "apiserver-kubelet-client.key",
         "kubelet-certificate-authority": certificates / "ca.crt",
+        "proxy-client-cert-file": certificates / "front-proxy-client.crt",
+        "proxy-client-key-file": certificates / "front-proxy-client.key",
+        "requestheader-client-ca-file": certificates / "front-proxy-ca.crt",
+        "requestheader-allowed-names": "front-proxy-client",
         "bind-address": "127.0.0.1",
         "secure-port": port,
     }

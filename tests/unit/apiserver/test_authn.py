@@ -43,6 +43,8 @@ def settings(request: pytest.FixtureRequest, tmp_path: Path) -> SimpleNamespace:
         api_audiences=[],
         service_account_key_file=[paths["public"]],
         service_account_signing_key_file=paths["private"],
+        client_ca_file=None,
+        requestheader_client_ca_file=None,
     )
 
 
