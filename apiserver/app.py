@@ -13,6 +13,7 @@ import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
 from typing import Any, cast
 
+from apiserver import depth
 from apiserver.authn import impersonation
 from apiserver.authz.messages import forbidden_error
 from apiserver.endpoints import paths
@@ -138,7 +139,7 @@ class ApiServer:
             except StatusError as error:
                 answer = await refusal(request, error)
             except RecursionError:
-                answer = await refusal(request, BadRequest("the object is nested too deeply: exceeded max depth"))
+                answer = await refusal(request, BadRequest(depth.TEXT))
             except asyncio.CancelledError:
                 if not request.expired:
                     raise

@@ -28,8 +28,8 @@ class Decoded(Protocol):
 
 Decode = Callable[[bytes, str, Resource, Validation], Any]
 """(body, content type, resource, validation) -> Decoded."""
-Conform = Callable[[Object, Resource, Validation, str], Any]
-"""(patched object, resource, validation, patch) -> Decoded."""
+Conform = Callable[..., Any]
+"""(patched object, resource, validation, patch, what came twice in it) -> Decoded."""
 ApplyPatch = Callable[[str, Object | bytes, bytes, Resource], Object]
 """(content type, current object, patch, resource) -> the patched object."""
 

@@ -133,6 +133,11 @@ async def create_object(
         # Who owns what may be what makes it too large, and is what an object can do without.
         if not tracked or obj["metadata"].pop("managedFields", None) is None:
             raise
+    except AlreadyExists as error:
+        there = store.cached(obj["metadata"].get("namespace", ""), obj["metadata"]["name"])
+        if there is not None and "deletionTimestamp" in there["metadata"]:  # it helps to wait
+            raise AlreadyExists(f"object is being deleted: {error.message}", error.details) from None
+        raise
     return await store.create(obj, review.guards)
 
 

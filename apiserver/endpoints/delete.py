@@ -7,7 +7,6 @@ https://kubernetes.io/docs/concepts/architecture/garbage-collection/#cascading-d
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import timedelta
 
 from apiserver.endpoints.api import Api, to_served
@@ -155,8 +154,3 @@ def policy_of(resource: Resource, metadata: Object, options: DeleteOptions) -> s
 
 def _namespace(resource: Resource) -> bool:
     return resource.kind == "Namespace" and not resource.group
-
-
-def one_of_many(options: DeleteOptions) -> DeleteOptions:
-    """What deletecollection asks of each object: preconditions are of one object."""
-    return replace(options, uid=None, resource_version=None)

@@ -1,9 +1,9 @@
-"""DELETE of a collection: every object that the selectors choose, each as if deleted alone."""
+"""DELETE of a collection: every object that the selectors choose, each as if deleted alone, preconditions included."""
 
 from __future__ import annotations
 
 from apiserver.endpoints.api import Api
-from apiserver.endpoints.delete import delete_object, one_of_many
+from apiserver.endpoints.delete import delete_object
 from apiserver.endpoints.list import read_page
 from apiserver.endpoints.options import delete_options, list_options
 from apiserver.endpoints.request import Answer, Request, Target
@@ -16,7 +16,7 @@ async def delete_collection(api: Api, request: Request, target: Target) -> Answe
     resource = target.resource
     view = view_for(request, resource)
     selection = list_options(request, resource)
-    options = one_of_many(await delete_options(request))
+    options = await delete_options(request)
     page = await read_page(api.store(resource), target.namespace, selection)
     deleted: list[Entry] = []
     for entry in page.entries:

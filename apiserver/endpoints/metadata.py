@@ -62,15 +62,14 @@ def fill_for_create(obj: Object, resource: Resource) -> None:
 
 
 def carry_over(obj: Object, old: Object, resource: Resource, subresource: str) -> None:
-    """What a client cannot change is as it was, whatever the client sent."""
+    """What a client cannot change is as it was, whatever the client sent. (Upstream: rest.BeforeUpdate. That an object
+    which is not being deleted says it is, is for validation to refuse.)"""
     metadata, before = obj["metadata"], old["metadata"]
-    fixed = [
-        "uid",
-        "creationTimestamp",
-        "deletionTimestamp",
-        "deletionGracePeriodSeconds",
-        "generation",
-    ]
+    fixed = ["uid", "creationTimestamp", "generation"]
+    if "deletionTimestamp" in before:
+        fixed.append("deletionTimestamp")
+    if "deletionGracePeriodSeconds" not in metadata:
+        fixed.append("deletionGracePeriodSeconds")
     if subresource == "status":
         fixed.append("ownerReferences")
     for field in fixed:
@@ -101,6 +100,8 @@ def validate(obj: Object, resource: Resource) -> list[FieldError]:
     errors: list[FieldError] = []
     name = metadata.get("name") or ""
     check = resource.name_validation or is_dns1123_subdomain
+    if base := metadata.get("generateName"):
+        errors += [invalid_value("metadata.generateName", base, text) for text in check(_completed(base))]
     if not name:
         errors.append(required("metadata.name", "name or generateName is required"))
     else:
@@ -114,10 +115,15 @@ def validate(obj: Object, resource: Resource) -> list[FieldError]:
     return errors + validate_common(metadata)
 
 
+def _completed(base: str) -> str:
+    """A prefix as what it may become: what is to be completed may end with a dash."""
+    return f"{base[:-2]}a" if len(base) > 1 and base.endswith("-") else base
+
+
 def validate_update(obj: Object, old: Object) -> list[FieldError]:
     metadata, before = obj["metadata"], old["metadata"]
     errors: list[FieldError] = []
-    for field in ("name", "namespace"):
+    for field in ("name", "namespace", "deletionTimestamp", "deletionGracePeriodSeconds"):
         if metadata.get(field) != before.get(field):
             errors.append(invalid_value(f"metadata.{field}", metadata.get(field), "field is immutable"))
     if "deletionTimestamp" in before:
@@ -155,7 +161,7 @@ def _annotations(annotations: dict[str, str]) -> list[FieldError]:
     size = 0
     for key, value in annotations.items():
         errors += [invalid_value("metadata.annotations", key, text) for text in is_qualified_name(key.lower())]
-        size += len(key) + len(value)
+        size += len(key.encode()) + (len(value) if value.isascii() else len(value.encode()))
     if size > MAX_ANNOTATIONS:
         errors.append(
             FieldError("FieldValueTooLong", "metadata.annotations", f"may not be more than {MAX_ANNOTATIONS} bytes")
@@ -168,12 +174,16 @@ def _owners(owners: list[dict[str, Any]]) -> list[FieldError]:
     controllers = []
     for owner in owners:
         for field, called in (("apiVersion", "version"), ("kind", "kind"), ("name", "name"), ("uid", "uid")):
-            if not owner.get(field):
-                errors.append(invalid_value(f"metadata.ownerReferences.{field}", "", f"{called} must not be empty"))
+            value = owner.get(field) or ""
+            if not value or (field == "apiVersion" and (value.count("/") > 1 or value.endswith("/"))):
+                errors.append(invalid_value(f"metadata.ownerReferences.{field}", value, f"{called} must not be empty"))
+        if (owner.get("apiVersion"), owner.get("kind")) == ("v1", "Event"):
+            text = "/v1, Kind=Event is disallowed from being an owner"
+            errors.append(invalid_value("metadata.ownerReferences", owner, text))
         if owner.get("controller"):
             controllers.append(owner)
     if len(controllers) > 1:
-        first, second = (f'{{"{c.get("apiVersion")}", "{c.get("kind")}", "{c.get("name")}"}}' for c in controllers[:2])
+        first, second = (f"{c.get('kind')}/{c.get('name')}" for c in controllers[:2])
         errors.append(
             invalid_value(
                 "metadata.ownerReferences",
@@ -198,4 +208,7 @@ def _finalizers(finalizers: list[str]) -> list[FieldError]:
                     "name is neither a standard finalizer name nor is it fully qualified",
                 )
             )
+    if {"orphan", "foregroundDeletion"} <= set(finalizers):
+        text = "finalizer orphan and foregroundDeletion cannot be both set"
+        errors.append(invalid_value("metadata.finalizers", finalizers, text))
     return errors

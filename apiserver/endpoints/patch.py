@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import orjson
+
 from apiserver.endpoints import metadata
 from apiserver.endpoints.api import Api, to_served, to_stored
 from apiserver.endpoints.apply import APPLY_PATCH, apply
@@ -10,6 +12,8 @@ from apiserver.endpoints.options import write_options
 from apiserver.endpoints.request import Answer, Request, Target
 from apiserver.endpoints.update import change_object, check_identity
 from apiserver.endpoints.views import view_for
+from apiserver.patch import STRATEGIC_MERGE_PATCH
+from apiserver.schema.decode import duplicate_fields
 from apiserver.storage.cache import Entry
 from apiserver.types import Object, Resource
 from common.api.status import BadRequest, UnsupportedMediaType
@@ -30,10 +34,11 @@ async def patch(api: Api, request: Request, target: Target) -> Answer:
     options = write_options(request, "PatchOptions")
     view = view_for(request, resource)
     body = await request.body()
+    twice = repeated(body) if options.validation != "Ignore" else []
 
     def produce(entry: Entry, warnings: list[str]) -> Object:
         obj = patched(api, resource, content_type, entry, body)
-        decoded = api.conform(obj, resource, options.validation, body.decode(errors="replace"))
+        decoded = api.conform(obj, resource, options.validation, body.decode(errors="replace"), twice)
         warnings.extend(decoded.warnings)
         metadata.check_namespace(decoded.object, resource, target.namespace)
         check_identity(decoded.object, target)
@@ -58,5 +63,14 @@ def patched(api: Api, resource: Resource, content_type: str, entry: Entry, body:
     obj = api.apply_patch(content_type, current, body, resource)
     if not isinstance(obj, dict) or not isinstance(obj.get("metadata"), dict):
         raise BadRequest("a patch must leave an object with its metadata")
-    obj["kind"], obj["apiVersion"] = resource.kind, resource.api_version
+    if content_type == STRATEGIC_MERGE_PATCH:  # what an object is, such a patch does not say
+        obj["kind"], obj["apiVersion"] = resource.kind, resource.api_version
     return obj
+
+
+def repeated(body: bytes) -> list[str]:
+    """Which fields came twice in a patch. Of what is no JSON none: that is refused where it is applied."""
+    try:
+        return duplicate_fields(body, orjson.loads(body))
+    except orjson.JSONDecodeError:
+        return []

@@ -34,6 +34,8 @@ from common.api.time import now_text
 
 ATTEMPTS = 8
 """How often an object may appear and vanish between a look and a write."""
+UNCONDITIONAL = (None, "", "0")
+"""Revisions of an object whose client does not care which one it replaces."""
 Produce = Callable[[Entry, list[str]], Object]
 """What the present object becomes; warnings are put into the list."""
 
@@ -50,7 +52,7 @@ async def update(api: Api, request: Request, target: Target) -> Answer:
 
     def produce(entry: Entry, warnings: list[str]) -> Object:
         obj: Object = orjson.loads(pristine)
-        if not resource.unconditional_update and not obj["metadata"].get("resourceVersion"):
+        if not resource.unconditional_update and obj["metadata"].get("resourceVersion") in UNCONDITIONAL:
             text = invalid_value("metadata.resourceVersion", GoSyntax("0x0"), "must be specified for an update")
             raise invalid(resource.plural, target.name, resource.group, [text])  # the plural: upstream's words
         return obj
@@ -165,7 +167,7 @@ def check_revision(obj: Object, old: Object, resource: Resource, *, patch: bool 
     """
     metadata, before = obj["metadata"], old["metadata"]
     revision = metadata.get("resourceVersion")
-    if revision and revision != before["resourceVersion"]:
+    if revision not in UNCONDITIONAL and revision != before["resourceVersion"]:
         raise conflict(resource.plural, before["name"], resource.group)
     uid = metadata.get("uid")
     if uid and uid != before.get("uid"):

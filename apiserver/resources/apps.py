@@ -59,7 +59,7 @@ RESOURCES = (
         KindStrategy(
             status=True,
             defaults=defaults.default_deployment,
-            on_update=defaults.keep_labels,
+            on_update=defaults.prepare_deployment_update,
             checks=validation.check_deployment,
             update_checks=validation.check_selector_update,
             status_update=validation.check_deployment_status,

@@ -143,6 +143,7 @@ RESOURCES = (
         ),
         columns.NAMESPACE,
         ("ns",),
+        verbs=("create", "delete", "get", "list", "patch", "update", "watch"),
         status=True,
         selectable_fields={**BY_NAME, "status.phase": field("status", "phase")},
         name_validation=is_dns1123_label,

@@ -154,11 +154,14 @@ def _template_generation(obj: Object) -> int:
     return int(text) if text.isdecimal() and len(text) < 19 else 0
 
 
-def keep_labels(obj: Object, old: Object, subresource: str) -> None:
-    """A Deployment's labels are not changed by way of its status."""
-    if subresource != "status":
-        return
+def prepare_deployment_update(obj: Object, old: Object, subresource: str) -> None:
+    """A Deployment's labels are not changed by way of its status. Its annotations are copied to its ReplicaSets, and
+    so count for its generation."""
     metadata, labels = obj["metadata"], old["metadata"].get("labels")
+    if subresource != "status":
+        if (metadata.get("annotations") or {}) != (old["metadata"].get("annotations") or {}):
+            metadata["generation"] = old["metadata"].get("generation", 0) + 1
+        return
     metadata.pop("labels", None)
     if labels:
         metadata["labels"] = labels

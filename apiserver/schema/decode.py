@@ -8,12 +8,14 @@ https://kubernetes.io/docs/reference/using-api/api-concepts/#field-validation
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, Literal
 
 import orjson
 
+from apiserver import depth
 from apiserver.schema import yaml
 from apiserver.schema.compile import type_of_resource
 from apiserver.schema.gojson import syntax_error
@@ -70,19 +72,31 @@ def decode(
     return Decoded(obj, strict if validation == "Warn" else [])
 
 
-def conform(obj: Object, resource: Resource, validation: Validation = "Warn", patch: str | None = None) -> Decoded:
-    """The same checks on what a patch made. Raises Invalid, as upstream does for patches; ``patch`` is shown in it."""
+def conform(
+    obj: Object,
+    resource: Resource,
+    validation: Validation = "Warn",
+    patch: str | None = None,
+    duplicates: Sequence[str] = (),
+) -> Decoded:
+    """The same checks on what a patch made. Raises Invalid, as upstream does for patches; ``patch`` is shown in it.
+
+    ``duplicates`` came twice in the patch.
+    """
     kind = type_of_resource(resource)
-    if kind.quick(obj):
-        return Decoded(obj)
-    shown = patch if patch is not None else orjson.dumps(obj).decode()
+    problem, converted, strict = "", obj, list(duplicates)
     try:
-        converted, strict = _convert(obj, kind)
-    except DecodeError as error:
-        raise invalid("", "", "", [FieldError("FieldValueInvalid", "patch", str(error), shown)]) from None
-    if strict and validation == "Strict":
-        detail = f"strict decoding error: {', '.join(strict)}"
-        raise invalid("", "", "", [FieldError("FieldValueInvalid", "patch", detail, shown)])
+        _check_kind(obj, b"", resource)
+        if not kind.quick(obj):
+            converted, unknown = _convert(obj, kind)
+            strict += unknown
+    except (BadRequest, DecodeError) as error:
+        problem = str(error)
+    if not problem and strict and validation == "Strict":
+        problem = f"strict decoding error: {', '.join(strict)}"
+    if problem:
+        shown = patch if patch is not None else orjson.dumps(obj).decode()
+        raise invalid("", "", "", [FieldError("FieldValueInvalid", "patch", problem, shown)])
     return Decoded(converted, strict if validation == "Warn" else [])
 
 
@@ -116,15 +130,16 @@ def _parse_json(data: bytes, resource: Resource, validation: Validation) -> tupl
     except orjson.JSONDecodeError:
         text = f"couldn't get version/kind; json parse error: {syntax_error(data)}"
         raise BadRequest(_unrecognized(data, resource, text)) from None
-    return obj, [] if validation == "Ignore" else duplicate_fields(data, obj)
+    duplicates = duplicate_fields(data, obj)
+    return obj, [] if validation == "Ignore" else duplicates
 
 
 def duplicate_fields(data: bytes, obj: Any) -> list[str]:
-    """What came twice in ``data``, which is ``obj`` as JSON.
+    """What came twice in ``data``, which is ``obj`` as JSON. Raises BadRequest if that is nested too deeply.
 
     Writing it back costs a microsecond and, for the compact JSON that clients send, proves that no key came twice.
     """
-    return [] if orjson.dumps(obj) == data.rstrip() else _duplicates(data)
+    return [] if depth.dumps(obj) == data.rstrip() else _duplicates(data)
 
 
 class _Repeated(dict[str, Any]):

@@ -10,6 +10,7 @@ from typing import Any
 
 import orjson
 
+from apiserver import depth
 from apiserver.types import Object, Resource
 
 ROOT = b"/registry/"
@@ -38,13 +39,14 @@ def head_of(kind: str, api_version: str) -> bytes:
 
 
 def encode(obj: Object) -> bytes:
-    """The value to store: a fixed order of the first three fields, and no resourceVersion."""
+    """The value to store: a fixed order of the first three fields, and no resourceVersion. Raises BadRequest for what
+    is nested too deeply, whichever way it came to be."""
     metadata = {k: v for k, v in obj["metadata"].items() if k not in ("resourceVersion", "selfLink")}
     ordered: dict[str, Any] = {"kind": obj["kind"], "apiVersion": obj["apiVersion"], "metadata": metadata}
     for key, value in obj.items():
         if key not in ordered:
             ordered[key] = value
-    return orjson.dumps(ordered)
+    return depth.dumps(ordered)
 
 
 def with_revision(head: bytes, value: bytes, revision: int) -> bytes:

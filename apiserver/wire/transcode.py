@@ -14,6 +14,7 @@ from typing import Any
 
 import orjson
 
+from apiserver import depth
 from apiserver.wire.table import BYTES, FIXED32, FIXED64, VARINT, Table, message_name, tables
 from common.api.status import BadRequest, UnsupportedMediaType
 from common.api.time import to_rfc3339, to_rfc3339_micro
@@ -30,7 +31,7 @@ class WireError(ValueError):
 def to_json(body: bytes) -> bytes:
     """The JSON of an encoded object. Raises BadRequest, and UnsupportedMediaType for kinds without a table."""
     try:
-        return orjson.dumps(_envelope(body))
+        return depth.dumps(_envelope(body))
     except IndexError:
         raise BadRequest("unable to decode the protobuf body: unexpected end") from None
     except (WireError, struct.error, UnicodeDecodeError, orjson.JSONDecodeError, OverflowError) as error:

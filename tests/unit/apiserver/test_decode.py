@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from lightkube.resources.core_v1 import Pod
 
+from apiserver.depth import MAX_DEPTH
 from apiserver.resources.table import RESOURCES
-from apiserver.schema import conform, decode
+from apiserver.schema import conform, decode, sent_kind, yaml
 from apiserver.schema.gojson import syntax_error
 from common.api.status import BadRequest, Invalid, UnsupportedMediaType
 
@@ -205,6 +206,82 @@ def test_yaml_duplicates_and_errors() -> None:
     assert twice.endswith('yaml: unmarshal errors:\n  line 3: key "replicas" already set in map')
     bad = refused(b"a: b: c", content_type="application/yaml")
     assert "error converting YAML to JSON: yaml: mapping values are not allowed in this context" in bad
+
+
+def test_what_a_patch_says_twice_and_what_it_says_the_object_is() -> None:
+    obj = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}, "spec": {"containers": []}}
+    assert conform(obj, POD, "Warn", "{}", ['duplicate field "a"']).warnings == ['duplicate field "a"']
+    assert conform(obj, POD, "Ignore", "{}", []).warnings == []
+    with pytest.raises(Invalid, match='strict decoding error: duplicate field "a"'):
+        conform(obj, POD, "Strict", "{}", ['duplicate field "a"'])
+    with pytest.raises(Invalid, match=r"converting \(v1.Secret\) to \(core.Pod\): unknown conversion"):
+        conform({**obj, "kind": "Secret"}, POD)
+    with pytest.raises(Invalid, match='no kind "Pod" is registered for version "v9"'):
+        conform({**obj, "apiVersion": "v9"}, POD)
+
+
+NAN, INFINITE = "json: unsupported value: NaN", "json: unsupported value: +Inf"
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("a: !!binary aGk=\nb: !!str 1\nc: !!int '3'\nd: !!float 3", {"a": "hi", "b": "1", "c": 3, "d": 3.0}),
+        ("a: !!timestamp 2020-01-01", {"a": "2020-01-01"}),
+        ("0x10: 0x10\nyes: 010\n~: 1_000\n'<<': .", {"16": 16, "true": 8, "null": 1000, "<<": "."}),
+        ("<<: {a: 1, b: 1}\na: 2", {"a": 2, "b": 1}),
+        ("a: 1\n<<: [{a: 2, b: 3}, {b: 4, c: 5}]", {"a": 1, "b": 3, "c": 5}),
+        ("a: &x 1\n*x : [*x, &y {b: c}, *y]", {"a": 1, "1": [1, {"b": "c"}, {"b": "c"}]}),
+        ("a: 18446744073709551615\nb: 18446744073709551616\nc: 0x_", {"a": (1 << 64) - 1, "b": 2.0**64, "c": "0x_"}),
+        ("a: b\n---\nc: d", {"a": "b"}),
+        ("", None),
+    ],
+)
+def test_yaml_values(text: str, value: Any) -> None:
+    assert yaml.load(text.encode()) == (value, [])
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("a: .nan", NAN),
+        ("a: 1e999", INFINITE),
+        ("a: " + "9" * 5000, INFINITE),
+        ("a: 0x" + "f" * 260, INFINITE),
+        ("a: !!set {a, b}", "could not determine a constructor for the tag 'tag:yaml.org,2002:set'"),
+        ("a: !!python/name:os.system", "could not determine a constructor for the tag"),
+        ("a: !!int x", "cannot decode !!str `x` as a !!int"),
+        ("? [a]\n: b", "invalid map key"),
+        ("a: &x [b]\n*x : c", "invalid map key"),
+        ("<<: 1", "map merge requires map or sequence of maps as the value"),
+        ("a: *b", "unknown anchor 'b' referenced"),
+        ("[" * 1_000_000, "exceeded max depth of 200"),
+        ("- " * 1_000_000, "exceeded max depth of 200"),
+        ("{a: " * 1_000_000, "exceeded max depth of 200"),
+        (
+            "".join(f"a{i}: &a{i} [*a{i - 1}]\n" if i else "a0: &a0 [x]\n" for i in range(300)),
+            "exceeded max depth of 200",
+        ),
+    ],
+)
+def test_yaml_that_is_no_json(text: str, problem: str) -> None:
+    with pytest.raises(yaml.YAMLError) as refused:
+        yaml.load(text.encode())
+    assert problem in str(refused.value)
+
+
+def nested(levels: int) -> bytes:
+    return b'{"metadata": {}, "data": ' + b'{"a": ' * (levels - 1) + b"1" + b"}" * levels
+
+
+@pytest.mark.parametrize("content_type", ["application/json", "application/yaml"])
+@pytest.mark.parametrize("validation", ["Ignore", "Strict"])
+def test_all_forms_are_nested_equally_deep(content_type: str, validation: Any) -> None:
+    revision = sent_kind("ControllerRevision", "apps/v1")
+    assert decode(nested(MAX_DEPTH), content_type, revision, validation).object["data"]
+    for levels in (MAX_DEPTH + 1, 254, 255, 1024, 5000, 100_000):
+        with pytest.raises(BadRequest, match="exceeded max depth"):
+            decode(nested(levels), content_type, revision, validation)
 
 
 def test_yaml_aliases_do_not_fill_the_memory() -> None:

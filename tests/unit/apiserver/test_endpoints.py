@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from contextlib import nullcontext
 from typing import Any
 
 import orjson
@@ -18,6 +19,7 @@ from apiserver.endpoints.options import DeleteOptions, parse_delete_options, par
 from apiserver.endpoints.paths import ResourcePath, parse
 from apiserver.endpoints.request import Target, warning_header
 from apiserver.endpoints.scale import scale_of, with_scale
+from apiserver.endpoints.update import check_revision
 from apiserver.resources.strategy import KindStrategy
 from apiserver.resources.table import RESOURCES
 from apiserver.storage import continuation
@@ -197,9 +199,30 @@ def test_a_pod_that_asks_for_a_million_years_can_be_deleted() -> None:
 
 def test_what_clients_cannot_change_is_carried_over() -> None:
     old: Object = {"metadata": {"name": "a", "uid": "u", "creationTimestamp": "t", "generation": 3}}
-    new: Object = {"metadata": {"name": "a", "uid": "", "generation": 9, "deletionTimestamp": "now", "labels": {}}}
+    new: Object = {"metadata": {"name": "a", "uid": "", "generation": 9, "labels": {}}}
     metadata.carry_over(new, old, DEPLOYMENTS, "")
     assert new["metadata"] == old["metadata"]
+
+
+def test_a_deletion_is_not_written() -> None:
+    plain = {"name": "a", "namespace": "n"}
+    deleted: Object = {"metadata": {**plain, "deletionTimestamp": "t", "deletionGracePeriodSeconds": 30}}
+
+    def wrong(new: Object, old: Object) -> list[str]:
+        sent = {"metadata": {**plain, **new}}
+        metadata.carry_over(sent, old, PODS, "")
+        return [error.field for error in metadata.validate_update(sent, old)]
+
+    assert wrong({}, deleted) == wrong({"deletionTimestamp": "later"}, deleted) == []
+    assert wrong({"deletionGracePeriodSeconds": 1}, deleted) == ["metadata.deletionGracePeriodSeconds"]
+    assert wrong({"deletionTimestamp": "t"}, {"metadata": plain}) == ["metadata.deletionTimestamp"]
+
+
+@pytest.mark.parametrize(("revision", "conflicts"), [("", False), ("0", False), ("5", False), ("4", True), ("x", True)])
+def test_an_update_of_no_revision_in_particular(revision: str, conflicts: bool) -> None:
+    old = {"metadata": {"name": "a", "resourceVersion": "5"}}
+    with pytest.raises(Conflict) if conflicts else nullcontext():
+        check_revision({"metadata": {"resourceVersion": revision}}, old, PODS)
 
 
 def test_generation_counts_changes_of_the_spec() -> None:
@@ -212,6 +235,18 @@ def test_generation_counts_changes_of_the_spec() -> None:
     assert new["metadata"]["generation"] == 2
 
 
+def test_annotations_of_a_deployment_count_for_its_generation() -> None:
+    def after(subresource: str) -> int:
+        old: Object = {"metadata": {"generation": 1}, "spec": {"a": 1}}
+        new: Object = {"metadata": {"generation": 1, "annotations": {"a": "b"}}, "spec": {"a": 1}}
+        deployments = served("apps", "v1", "deployments")
+        deployments.strategy.prepare_for_update(new, old, subresource)
+        metadata.raise_generation(new, old, deployments)
+        return int(new["metadata"]["generation"])
+
+    assert (after(""), after("status")) == (2, 1)
+
+
 @pytest.mark.parametrize(
     ("changes", "text"),
     [
@@ -221,6 +256,18 @@ def test_generation_counts_changes_of_the_spec() -> None:
         ({"labels": {"a": "-"}}, 'metadata.labels: Invalid value: "-"'),
         ({"annotations": {"a b": ""}}, 'metadata.annotations: Invalid value: "a b"'),
         ({"annotations": {"a": "x" * 262145}}, "metadata.annotations: Too long"),
+        ({"annotations": {"a": "\u00e9" * 131072}}, "metadata.annotations: Too long"),
+        ({"generateName": "Ax-"}, 'metadata.generateName: Invalid value: "Ax-"'),
+        ({"generateName": "a" * 300}, "metadata.generateName: Invalid value"),
+        ({"finalizers": ["orphan", "foregroundDeletion"]}, "orphan and foregroundDeletion cannot be both set"),
+        (
+            {"ownerReferences": [{"apiVersion": "a/b/c"}]},
+            'apiVersion: Invalid value: "a/b/c": version must not be empty',
+        ),
+        (
+            {"ownerReferences": [{"apiVersion": "v1", "kind": "Event"}]},
+            "/v1, Kind=Event is disallowed from being an owner",
+        ),
         ({"finalizers": ["x"]}, "name is neither a standard finalizer name nor is it fully qualified"),
         ({"ownerReferences": [{"kind": "A"}]}, "metadata.ownerReferences.uid: Invalid value"),
     ],
@@ -228,6 +275,10 @@ def test_generation_counts_changes_of_the_spec() -> None:
 def test_metadata_that_is_not_valid(changes: dict[str, Any], text: str) -> None:
     obj: Object = {"metadata": {"name": "a", "namespace": "n"} | changes}
     assert any(text in error.message() for error in metadata.validate(obj, PODS))
+
+
+def test_a_prefix_of_a_name_may_end_with_a_dash() -> None:
+    assert metadata.validate({"metadata": {"name": "a-x", "generateName": "a-", "namespace": "n"}}, PODS) == []
 
 
 def test_generated_names_fit() -> None:
