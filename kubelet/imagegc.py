@@ -1,8 +1,8 @@
 """Removes images that nothing uses when the disk that holds them is full: the one that was used longest ago first.
 
-From ``--image-gc-high-threshold`` percent on, down to ``--image-gc-low-threshold`` (upstream:
-pkg/kubelet/images/image_gc_manager.go). One thing differs: an image that came from no registry (loaded or built on the
-node) is kept, since nobody could bring it back.
+From ``--image-gc-high-threshold`` percent on, down to ``--image-gc-low-threshold``; and whatever the disk,
+what nobody has used for ``--image-maximum-gc-age`` (upstream: pkg/kubelet/images/image_gc_manager.go). One thing
+differs: an image that came from no registry (loaded or built on the node) is kept, since nobody could bring it back.
 https://kubernetes.io/docs/concepts/architecture/garbage-collection/#container-image-lifecycle
 """
 
@@ -30,11 +30,15 @@ class GCPolicy:
     high_percent: int = 85
     low_percent: int = 80
     min_age: timedelta = timedelta(minutes=2)
+    max_age: timedelta = timedelta(0)
+    """What nobody has used for so long goes even if the disk is not full; 0: it stays."""
 
     def __post_init__(self) -> None:
         for name, value in (("HighThresholdPercent", self.high_percent), ("LowThresholdPercent", self.low_percent)):
             if not 0 <= value <= 100:
                 raise ValueError(f"invalid {name} {value}, must be in range [0-100]")
+        if self.max_age < timedelta(0) or (self.max_age and self.max_age < self.min_age):
+            raise ValueError(f"invalid MaxAge {self.max_age}, must not be less than the minimum age {self.min_age}")
         if self.low_percent > self.high_percent:
             text = f"can not be higher than HighThresholdPercent {self.high_percent}"
             raise ValueError(f"LowThresholdPercent {self.low_percent} {text}")
@@ -83,6 +87,13 @@ def candidates(records: Iterable[Record], used: frozenset[str], policy: GCPolicy
     return sorted(old, key=lambda each: (each.last_used or each.first_detected, each.first_detected, each.image.id))
 
 
+def outdated(order: Iterable[Record], policy: GCPolicy, at: datetime) -> list[Record]:
+    """Of what may go, what nobody has used for longer than the policy's ``max_age``."""
+    if not policy.max_age:
+        return []
+    return [each for each in order if at - (each.last_used or each.first_detected) > policy.max_age]
+
+
 class ImageGC:
     def __init__(
         self, runtime: Runtime, policy: GCPolicy, infra_image: str, tell: Tell, clock: Callable[[], datetime] = now
@@ -108,20 +119,22 @@ class ImageGC:
         used = await self._used()
         at = self._clock()
         self._records = detect(self._records, await self._runtime.list_images(), used, at)
+        old = outdated(candidates(self._records.values(), used, self._policy, at), self._policy, at)
+        outworn = await self._free(old, sum(each.image.size for each in old))
         disk = await self._disk()
         if disk.capacity == 0:
             self._tell("InvalidDiskCapacity", "invalid capacity 0 on image filesystem")
-            return 0
+            return outworn
         wanted = bytes_to_free(disk, self._policy)
         if not wanted:
-            return 0
+            return outworn
         log.info("disk usage on image filesystem is over the high threshold, trying to free %d bytes", wanted)
         freed = await self._free(candidates(self._records.values(), used, self._policy, at), wanted)
         if freed < wanted:
             text = "Failed to garbage collect required amount of images. "
             text += f"Attempted to free {wanted} bytes, but only found {freed} bytes eligible to free."
             self._tell("FreeDiskSpaceFailed", text)
-        return freed
+        return outworn + freed
 
     async def _free(self, order: list[Record], wanted: int) -> int:
         freed = 0

@@ -6,24 +6,21 @@ https://kubernetes.io/docs/concepts/containers/images/
 from __future__ import annotations
 
 import asyncio
-import base64
-import binascii
-import json
 import re
 import time
-from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal, Protocol
 
 from lightkube.models.core_v1 import Container
 from lightkube.resources.core_v1 import Pod
 
 from common.api.status import StatusError
+from kubelet.keyring import DEFAULT_REGISTRY, credentials, node_configs, secret_config
 from kubelet.pods.backoff import Backoff
 from kubelet.pods.identity import field_path, identity_of, spec_of
 from kubelet.types import ImageStatus, ObjectSource, RegistryAuth, Runtime, RuntimeFailure, RuntimeUnavailable
 
-DEFAULT_REGISTRY = "docker.io"
 _NAME = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
 _REFERENCE = re.compile(
     rf"(?:(?P<host>(?:[A-Za-z0-9.-]+|\[[0-9a-fA-F:]+\])(?::\d+)?)/)?(?P<path>{_NAME}(?:/{_NAME})*)"
@@ -94,37 +91,19 @@ def format_duration(seconds: float) -> str:
     return f"{minutes}m{text}" if minutes else text
 
 
-def credentials_for(reference: Reference, configs: Iterable[bytes]) -> RegistryAuth | None:
-    """The first entry for the registry in the pod's pull secrets (.dockerconfigjson, or the older .dockercfg)."""
-    for config in configs:
-        try:
-            parsed = json.loads(config)
-            auths = parsed.get("auths", parsed)
-            for server, entry in auths.items():
-                if _host_of(server) == reference.registry or (
-                    reference.registry == DEFAULT_REGISTRY and _host_of(server).endswith(DEFAULT_REGISTRY)
-                ):
-                    return _auth(server, entry)
-        except (ValueError, AttributeError, binascii.Error):
-            continue  # as upstream: a secret that cannot be read is as good as none
-    return None
-
-
-def _host_of(server: str) -> str:
-    return server.removeprefix("https://").removeprefix("http://").partition("/")[0]
-
-
-def _auth(server: str, entry: dict[str, str]) -> RegistryAuth:
-    username, password = entry.get("username", ""), entry.get("password", "")
-    if entry.get("auth"):
-        username, _, password = base64.b64decode(entry["auth"]).decode().partition(":")
-    return RegistryAuth(username, password, entry.get("identitytoken", ""), server)
-
-
 class ImageManager:
     def __init__(
-        self, runtime: Runtime, recorder: Recorder, objects: ObjectSource, *, parallel_pulls: int, backoff: Backoff
+        self,
+        runtime: Runtime,
+        recorder: Recorder,
+        objects: ObjectSource,
+        *,
+        parallel_pulls: int,
+        backoff: Backoff,
+        root: Path = Path("/var/lib/kubelet"),
     ) -> None:
+        """In ``root`` may be a Docker configuration with the node's own credentials."""
+        self._root = root
         self._runtime = runtime
         self._recorder = recorder
         self._objects = objects
@@ -139,9 +118,10 @@ class ImageManager:
         try:
             reference = parse_reference(name)
         except ImageError as error:
-            self._event(pod, container, "Warning", error.reason, error.message)
+            self._event(pod, container, "Warning", "InspectFailed", error.message)
             raise
         policy = pull_policy(container, reference)
+        secrets = await self._pull_secrets(pod)
         present = await self._inspect(pod, container, name)
         if present is not None and policy != "Always":
             message = f'Container image "{name}" already present on machine'
@@ -151,7 +131,7 @@ class ImageManager:
             message = f'Container image "{name}" is not present with pull policy of Never'
             self._event(pod, container, "Warning", "ErrImageNeverPull", message)
             raise ImageError("ErrImageNeverPull", message)
-        return await self._pull(pod, container, reference)
+        return await self._pull(pod, container, reference, secrets)
 
     def wait(self, pod: Pod, image: str) -> float:
         """Seconds until the image may be pulled again."""
@@ -177,7 +157,7 @@ class ImageManager:
             self._event(pod, container, "Warning", "InspectFailed", message)
             raise ImageError("ImageInspectError", message) from error
 
-    async def _pull(self, pod: Pod, container: Container, reference: Reference) -> ImageStatus:
+    async def _pull(self, pod: Pod, container: Container, reference: Reference, secrets: list[bytes]) -> ImageStatus:
         name, key = container.image or "", _key(pod, container.image or "")
         if self._backoff.remaining(key):
             message = f'Back-off pulling image "{name}"'
@@ -187,8 +167,7 @@ class ImageManager:
         self._event(pod, container, "Normal", "Pulling", f'Pulling image "{name}"')
         began = time.monotonic()
         try:
-            auth = credentials_for(reference, await self._pull_secrets(pod))
-            spent = await self._shared_pull(name if reference.tag or reference.digest else f"{name}:latest", auth)
+            spent = await self._pull_as_anyone(name, reference, secrets)
             status = await self._runtime.image_status(name)
             if status is None:
                 raise RuntimeFailure(f"image {name} is not there after its pull")
@@ -220,15 +199,36 @@ class ImageManager:
             await self._runtime.pull_image(name, auth)
             return time.monotonic() - began
 
+    async def _pull_as_anyone(self, name: str, reference: Reference, secrets: list[bytes]) -> float:
+        """With each of the credentials that match, until one is good; seconds that the pull took."""
+        configs = [*secrets, *await asyncio.to_thread(node_configs, self._root, Path.home())]
+        known: list[RegistryAuth | None] = [*credentials(reference.registry, reference.path, configs)]
+        problems: list[str] = []
+        for auth in known or [None]:
+            try:
+                return await self._shared_pull(name, auth)
+            except RuntimeUnavailable:
+                raise
+            except RuntimeFailure as error:
+                problems.append(str(error))
+        different = list(dict.fromkeys(problems))
+        raise RuntimeFailure(different[0] if len(different) == 1 else f"[{', '.join(different)}]")
+
     async def _pull_secrets(self, pod: Pod) -> list[bytes]:
-        configs = []
+        configs, missing = [], []
         for reference in spec_of(pod).imagePullSecrets or ():
             try:
                 secret = await self._objects.secret(identity_of(pod).namespace, reference.name or "")
             except StatusError:
-                continue  # as upstream: the pull is tried without it
-            data = secret.data or {}
-            configs += [base64.b64decode(data[key]) for key in (".dockerconfigjson", ".dockercfg") if key in data]
+                missing.append(reference.name or "")
+                continue
+            config = secret_config(secret)
+            if config is not None:
+                configs.append(config)
+        if missing:
+            text = f"Unable to retrieve some image pull secrets ({', '.join(missing)}); "
+            text += "attempting to pull the image may not succeed."
+            self._recorder.event(pod, "Warning", "FailedToRetrieveImagePullSecret", text)
         return configs
 
     def _event(

@@ -99,7 +99,8 @@ class PodManager:
         self._pods = informers.informer(Pod, field_selector=f"spec.nodeName={config.node_name}")
         self._services = informers.informer(Service)
         pulls = 1 if config.serialize_image_pulls else config.max_parallel_image_pulls
-        images = ImageManager(runtime, recorder, objects, parallel_pulls=pulls, backoff=Backoff())
+        root = Path(config.root_dir)
+        images = ImageManager(runtime, recorder, objects, parallel_pulls=pulls, backoff=Backoff(), root=root)
         self._tools = Tools(
             config=config,
             client=client,

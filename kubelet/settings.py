@@ -45,6 +45,8 @@ class KubeletSettings(ProcessSettings):
     """Down to which they are."""
     minimum_image_ttl_duration: str = "2m0s"
     """How long an image has been there at least."""
+    image_maximum_gc_age: str = "0s"
+    """An image that nobody has used for so long is removed whatever the disk; 0: it is not."""
     container_log_max_size: str = "10Mi"
     """A container's log goes on in another file from so many bytes on."""
     container_log_max_files: int = Field(default=5, ge=2)
@@ -181,7 +183,8 @@ class KubeletSettings(ProcessSettings):
     def image_gc(self) -> GCPolicy:
         """Raises ValueError."""
         age = timedelta(seconds=parse_duration(self.minimum_image_ttl_duration))
-        return GCPolicy(self.image_gc_high_threshold, self.image_gc_low_threshold, age)
+        oldest = timedelta(seconds=parse_duration(self.image_maximum_gc_age))
+        return GCPolicy(self.image_gc_high_threshold, self.image_gc_low_threshold, age, oldest)
 
     def node_addresses(self) -> tuple[str, ...]:
         """Raises ValueError when the machine has no address to be reached at."""

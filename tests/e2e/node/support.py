@@ -101,6 +101,15 @@ class Kubectl:
 
         return dict(eventually(f"pod {name} is {phase}", there, seconds))
 
+    def waiting(self, name: str, reason: str, container: str = "app") -> str:
+        """Waits until a container waits for that reason; the message that says why."""
+
+        def there() -> Any:
+            state = container_status(self.status(name), container).get("state", {}).get("waiting", {})
+            return state if state.get("reason") == reason else None
+
+        return str(eventually(f"{name} waits: {reason}", there).get("message", ""))
+
     def events(self, name: str = "web") -> list[dict[str, Any]]:
         """Of the pod, oldest first."""
         items = self.get("events", f"--field-selector=involvedObject.name={name}")["items"]

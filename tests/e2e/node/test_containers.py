@@ -12,7 +12,7 @@ import docker
 import pytest
 
 from tests.e2e.node.machine import Machine, image_archive
-from tests.e2e.node.support import Kubectl, container_status, eventually
+from tests.e2e.node.support import Kubectl, container_status
 
 SLEEP = "exec sleep 600"
 
@@ -26,16 +26,6 @@ def named() -> Iterator[str]:
     yield f"{repository}:v1"
     api.remove_image(f"{repository}:v1", force=True)
     api.close()
-
-
-def waiting(kubectl: Kubectl, name: str, reason: str, container: str = "app") -> str:
-    """Waits until a container waits for that reason; the message that says why."""
-
-    def there() -> Any:
-        state = container_status(kubectl.status(name), container).get("state", {}).get("waiting", {})
-        return state if state.get("reason") == reason else None
-
-    return str(eventually(f"{name} waits: {reason}", there).get("message", ""))
 
 
 def test_words_and_folder_are_the_images_or_the_containers(kubectl: Kubectl, named: str) -> None:
@@ -96,7 +86,7 @@ def test_users_and_groups(kubectl: Kubectl, named: str) -> None:
     ):
         uid = kubectl.get("pod", name)["metadata"]["uid"]
         text = f'{why} (pod: "{name}_{kubectl.namespace}({uid})", container: app)'
-        assert waiting(kubectl, name, "CreateContainerConfigError") == text
+        assert kubectl.waiting(name, "CreateContainerConfigError") == text
         kubectl.event("Failed", name, f"Error: {text}")
 
 
@@ -138,7 +128,7 @@ def test_rights(kubectl: Kubectl, machine: Machine) -> None:
     assert said["default"]["Seccomp"] == "2"
     assert said["plain"]["chmod"] == said["default"]["chmod"] == "0"
     assert said["local"]["chmod"] == "1"
-    lost = waiting(kubectl, "lost", "CreateContainerError")
+    lost = kubectl.waiting("lost", "CreateContainerError")
     assert "failed to load seccomp profile" in lost
     assert str(folder / "none.json") in lost
     if _host_allows_privileged():

@@ -11,7 +11,8 @@ import pytest
 from lightkube.models.core_v1 import PodSpec
 from lightkube.resources.core_v1 import Pod
 
-from kubelet.images import ImageError, Reference, credentials_for, format_duration, parse_reference
+from kubelet.images import ImageError, Reference, format_duration, parse_reference
+from kubelet.keyring import credentials
 from kubelet.pods.admission import admit
 from kubelet.pods.backoff import Backoff
 from kubelet.pods.containers import Inputs, PodFiles, container_config, oom_score, port_mappings, sandbox_config
@@ -217,13 +218,31 @@ def test_durations_are_gos(seconds: float, text: str) -> None:
     assert format_duration(seconds) == text
 
 
-def test_credentials_are_those_of_the_registry() -> None:
-    auth = base64.b64encode(b"me:pass:word").decode()
-    secret = json.dumps({"auths": {"https://reg.example:5000/v1/": {"auth": auth}, "other": {}}}).encode()
-    found = credentials_for(parse_reference("reg.example:5000/a"), [b"broken", secret])
-    assert found is not None and (found.username, found.password) == ("me", "pass:word")
+def test_credentials_match_hosts_ports_and_paths() -> None:
+    def config(**entries: str) -> bytes:
+        words = {server: base64.b64encode(f"{user}:pass:word".encode()).decode() for server, user in entries.items()}
+        return json.dumps({"auths": {server: {"auth": each} for server, each in words.items()}}).encode()
+
+    hosts = {
+        "*.example:5000": "star",
+        "reg.example:5000/team": "team",
+        "reg.example:5000": "host",
+        "reg.example": "port",
+    }
+    docker_hub = json.dumps({"https://index.docker.io/v1/": {"username": "u", "password": "p"}}).encode()
+
+    def users(registry: str, path: str, *configs: bytes) -> list[str]:
+        return [each.username for each in credentials(registry, path, configs)]
+
+    assert users("reg.example:5000", "team/a", b"broken", config(**hosts)) == ["team", "host", "star"]
+    assert users("reg.example:5000", "other/a", config(**hosts), config(**hosts)) == ["host", "star"]
+    assert users("reg.example", "a", config(**hosts)) == ["port"]
+    assert users("a.reg.example:5000", "a", config(**hosts)) == []
+    assert users("docker.io", "library/busybox", docker_hub) == ["u"]
+    found = credentials("reg.example", "a", [config(**hosts)])[0]
+    assert found.password == "pass:word"
     assert "pass" not in repr(found)
-    assert credentials_for(parse_reference("a"), [secret]) is None
+    assert users("quay.example", "a", docker_hub, b"[]", b'{"auths": 3}') == []
 
 
 # -- files and admission ---------------------------------------------------------------------------------------------
