@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -29,6 +30,9 @@ from kubelet.cgroups.tree import PodCgroups, Tell, find_hierarchy
 from kubelet.cgroups.values import node_values
 from kubelet.housekeeping import AddressKeeper
 from kubelet.imagegc import ImageGC
+from kubelet.logs.keeper import LogKeeper
+from kubelet.logs.paths import LogPaths
+from kubelet.logs.reader import read as read_log
 from kubelet.manager import PodManager
 from kubelet.network.plugin import NetworkConfig, PodNetwork
 from kubelet.network.watcher import NetworkWatcher
@@ -104,6 +108,7 @@ async def kubelet(settings: KubeletSettings, cluster: ClusterConfig, identity: N
                 recorder.event(ObjectReference(kind="Node", name=name, uid=name), type_, reason, text)
 
             cgroups = _cgroups(settings, identity, runtime, tell)
+            logs = LogKeeper(LogPaths(pods_config.pod_log_dir, pods_config.container_log_dir), root / "logs", limits)
             manager = PodManager(
                 pods_config,
                 client,
@@ -112,6 +117,7 @@ async def kubelet(settings: KubeletSettings, cluster: ClusterConfig, identity: N
                 volumes=volumes,
                 objects=objects,
                 recorder=recorder,
+                logs=logs,
                 informers=informers,
                 node=this_node,
                 cgroups=cgroups,
@@ -146,11 +152,12 @@ async def kubelet(settings: KubeletSettings, cluster: ClusterConfig, identity: N
                 pod_log_dir=Path(settings.pod_log_dir),
                 socket_path=settings.container_runtime_endpoint.removeprefix(_UNIX),
             )
-            app = KubeletServer(manager, runtime, stats, healthy).app()
+            app = KubeletServer(manager, runtime, stats, healthy, partial(read_log, logs)).app()
             for part in (
                 informers.run(),
                 recorder.run(),
                 manager.run(),
+                logs.run(),
                 volumes.run(manager.pod_by_uid, manager.wake),
                 watcher.run(),
                 ImageGC(runtime, settings.image_gc(), settings.pod_infra_container_image, warn).run(),

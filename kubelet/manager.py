@@ -24,13 +24,13 @@ from common.client import Client
 from common.informer import InformerFactory
 from kubelet.cgroups.tree import PodCgroups, no_cgroups
 from kubelet.images import ImageManager, Recorder, format_duration
+from kubelet.logs.keeper import LogKeeper
 from kubelet.lookup import Lookup
 from kubelet.pods.admission import Rejection, admit
 from kubelet.pods.backoff import Backoff
 from kubelet.pods.files import PodDirectory
 from kubelet.pods.handlers import Handlers
 from kubelet.pods.identity import identity_of, is_mirror
-from kubelet.pods.logs import LogLinks
 from kubelet.pods.observed import observe
 from kubelet.pods.orphans import end_orphan
 from kubelet.pods.probemetrics import ProbeMetrics
@@ -72,6 +72,7 @@ class PodManager:
         volumes: Volumes,
         objects: ObjectSource,
         recorder: Recorder,
+        logs: LogKeeper,
         informers: InformerFactory,
         node: Callable[[], Node | None] = lambda: None,
         cgroups: PodCgroups | None = None,
@@ -116,7 +117,7 @@ class PodManager:
             services_read=self._services.wait_synced,
             bind_sub_path=SubPaths(Path(config.root_dir)).bind,
             cgroups=cgroups or no_cgroups(),
-            log_links=LogLinks(config.pod_log_dir, config.container_log_dir),
+            logs=logs,
             restarts=Backoff(),
             starts=asyncio.Semaphore(config.max_parallel_pod_starts),
         )
@@ -197,7 +198,9 @@ class PodManager:
                 for worker in self._workers.values():
                     worker.wake()
                 self._relist_now.set()
-            elif event.pod_uid in self._workers:
+                continue
+            self._tools.logs.touch(event.container_id, ended=event.kind in ("die", "destroy"))
+            if event.pod_uid in self._workers:
                 self._workers[event.pod_uid].container_event(event.kind, event.container_id)
 
     async def _relist_loop(self) -> None:
@@ -236,7 +239,7 @@ class PodManager:
             if uid not in groups and uid not in self._workers:
                 self._end_orphan(uid, [])
         known = frozenset((*groups, *self._workers))
-        await asyncio.to_thread(self._tools.log_links.sweep, known)
+        await self._tools.logs.sweep(known, [each for found in groups.values() for each in found])
 
     def _directories(self) -> list[str]:
         root = Path(self._config.root_dir) / "pods"

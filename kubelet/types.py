@@ -235,6 +235,7 @@ class RuntimeContainer:
     started: datetime | None = None
     finished: datetime | None = None
     log_path: str = ""
+    """The folder of what the runtime keeps of its output; empty: nothing that could be read."""
     image_ref: str = ""
     """As its ContainerConfig said; "" when it said nothing."""
     resources: Resources = field(default_factory=Resources)

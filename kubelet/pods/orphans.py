@@ -32,7 +32,7 @@ async def end_orphan(uid: str, observed: PodObservation, tools: Tools, directory
         await tools.runtime.remove_container(each.id)
     await tools.cgroups.remove(uid)
     await asyncio.to_thread(directory.remove)
-    await asyncio.to_thread(tools.log_links.remove, uid)
+    await tools.logs.remove(uid)
 
 
 def _grace(container: RuntimeContainer) -> int:

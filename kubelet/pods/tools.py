@@ -12,10 +12,10 @@ from lightkube.resources.core_v1 import Pod, Service
 from common.client import Client
 from kubelet.cgroups.tree import PodCgroups, no_cgroups
 from kubelet.images import ImageManager, Recorder
+from kubelet.logs.keeper import LogKeeper
 from kubelet.pods.backoff import Backoff
 from kubelet.pods.handlers import Handlers
 from kubelet.pods.identity import field_path, spec_of
-from kubelet.pods.logs import LogLinks
 from kubelet.pods.probemetrics import ProbeMetrics
 from kubelet.types import KubeletConfig, Network, ObjectSource, Runtime, SubPath, Volumes
 
@@ -37,7 +37,7 @@ class Tools:
     services_read: Callable[[], Awaitable[object]]
     """Waits until the services have been read once."""
     bind_sub_path: Callable[[SubPath], str]
-    log_links: LogLinks
+    logs: LogKeeper
     restarts: Backoff
     starts: asyncio.Semaphore
     """How many pods may be starting at once."""

@@ -288,7 +288,7 @@ class PodWorker:
         containers = self.observed.all_containers()
         fresh = [each for each in containers if each.id not in self._linked and each.started is not None]
         if fresh:
-            await asyncio.to_thread(self._tools.log_links.link, fresh)
+            await self._tools.logs.link(fresh)
             self._linked = {each.id for each in containers if each.started is not None}
 
     async def _remove_superseded(self) -> None:
@@ -296,7 +296,7 @@ class PodWorker:
             await self._tools.runtime.remove_container(container.id)
             if not container.is_sandbox:
                 await asyncio.to_thread(self._directory.remove_termination_log, container.name, container.attempt)
-                await asyncio.to_thread(self._tools.log_links.unlink, container)
+                await self._tools.logs.unlink(container)
 
     # -- probes and status ------------------------------------------------------------------------------------------
 
@@ -419,7 +419,7 @@ class PodWorker:
         await self._terminator.remove_all(self.observed)
         await self._tools.cgroups.remove(self.identity.uid, spec_of(self.pod))
         await asyncio.to_thread(self._directory.remove)
-        await asyncio.to_thread(self._tools.log_links.remove, self.identity.uid)
+        await self._tools.logs.remove(self.identity.uid)
 
     async def _interrupted_by_removal(self, step: Coroutine[Any, Any, None]) -> None:
         """Waits for a step, but no longer once the API server has no such pod."""

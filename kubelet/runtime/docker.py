@@ -81,6 +81,7 @@ class DockerRuntime:
         self._known: dict[str, tuple[str, RuntimeContainer]] = {}
         self._exits: dict[str, asyncio.Event] = {}
         self._negative_oom_score_refused = False
+        self._root = ""
 
     async def close(self) -> None:
         await self._streams.close()
@@ -107,6 +108,11 @@ class DockerRuntime:
             root_dir=raw["DockerRootDir"],
         )
 
+    async def _root_dir(self) -> str:
+        if not self._root:
+            self._root = str((await self._pool.call(lambda api: api.info()))["DockerRootDir"])
+        return self._root
+
     # -- sandboxes --------------------------------------------------------------------------------------------------
 
     async def run_sandbox(self, config: PodSandboxConfig) -> str:
@@ -124,9 +130,7 @@ class DockerRuntime:
     async def _create_and_start(self, config: PodSandboxConfig) -> str:
         if self._negative_oom_score_refused:
             config = _without_negative_score(config)
-        container_id = await self._create(
-            spec.sandbox_name(config), spec.sandbox_body(config, self._node_labels, self._log_limits)
-        )
+        container_id = await self._create(spec.sandbox_name(config), spec.sandbox_body(config, self._node_labels))
         try:
             await self._pool.call(lambda api: api.start(container_id))
         except RuntimeUnavailable:
@@ -267,7 +271,7 @@ class DockerRuntime:
             raw = await self._pool.call(lambda api: api.inspect_container(container_id))
         except RuntimeNotFound:
             return None
-        container = inspect.container(raw)
+        container = inspect.container(raw, await self._root_dir())
         if container.is_sandbox and container.running and int(raw["HostConfig"].get("OomScoreAdj") or 0) >= 0:
             # An earlier run of the kubelet found out that this host refuses negative scores.
             self._negative_oom_score_refused = True
@@ -278,7 +282,7 @@ class DockerRuntime:
     async def container_pid(self, container_id: str) -> int:
         raw = await self._pool.call(lambda api: api.inspect_container(container_id))
         if raw["State"].get("Status") == "running":
-            self._known[container_id] = ("running", inspect.container(raw))
+            self._known[container_id] = ("running", inspect.container(raw, await self._root_dir()))
         return int(raw["State"].get("Pid") or 0)
 
     async def writable_layer(self, container_id: str) -> str:

@@ -41,8 +41,8 @@ def parse_time(text: str | None) -> datetime | None:
     return datetime.fromisoformat(text.replace("Z", "+00:00")).astimezone(UTC)
 
 
-def container(raw: Mapping[str, Any]) -> RuntimeContainer:
-    """From ``GET /containers/<id>/json``."""
+def container(raw: Mapping[str, Any], root_dir: str = "") -> RuntimeContainer:
+    """From ``GET /containers/<id>/json``; ``root_dir`` is Docker's."""
     state = raw["State"]
     labels = raw["Config"].get("Labels") or {}
     kind = _STATES.get(state.get("Status", ""), ContainerState.UNKNOWN)
@@ -70,7 +70,7 @@ def container(raw: Mapping[str, Any]) -> RuntimeContainer:
         oom_killed=bool(state.get("OOMKilled")),
         started=parse_time(state.get("StartedAt")),
         finished=finished,
-        log_path=raw.get("LogPath") or "",
+        log_path=_log_folder(raw, root_dir),
         image_ref=labels.get(LABEL_IMAGE_REF, ""),
         resources=resources(raw.get("HostConfig") or {}),
         writable_layer=str(((raw.get("GraphDriver") or {}).get("Data") or {}).get("UpperDir") or ""),
@@ -85,6 +85,12 @@ def resources(host: Mapping[str, Any]) -> Resources:
         memory_bytes=max(0, int(host.get("Memory") or 0)),
         oom_score_adj=int(host.get("OomScoreAdj") or 0),
     )
+
+
+def _log_folder(raw: Mapping[str, Any], root_dir: str) -> str:
+    """Where the log driver that containers are made with keeps their output (runtime/logfiles.py)."""
+    driver = ((raw.get("HostConfig") or {}).get("LogConfig") or {}).get("Type")
+    return f"{root_dir}/containers/{raw['Id']}/local-logs" if driver == "local" else ""
 
 
 def event(raw: Mapping[str, Any] | None) -> RuntimeEvent | None:

@@ -22,14 +22,15 @@ from kubelet.types import SANDBOX_NAME, ContainerConfig, Device, Mount, PodSandb
 
 @dataclass(frozen=True, slots=True)
 class LogLimits:
-    """A chatty container must not fill the disk: Docker begins another file at ``max_size`` bytes and keeps so many."""
+    """A chatty container must not fill the disk: another file is begun at ``max_size`` bytes, and so many are kept."""
 
     max_size: int = 10 << 20
     max_files: int = 5
 
     def config(self) -> dict[str, Any]:
-        options = {"max-size": str(self.max_size), "max-file": str(self.max_files)}
-        return {"Type": "json-file", "Config": options}
+        """Docker's part: kubelet/logs copies what its driver ``local`` keeps (kubelet/runtime/logfiles.py reads it)."""
+        options = {"max-size": str(self.max_size), "max-file": str(self.max_files), "compress": "false"}
+        return {"Type": "local", "Config": options}
 
 
 DEFAULT_LIMITS = LogLimits()
@@ -43,14 +44,12 @@ def app_name(config: ContainerConfig) -> str:
     return container_name(config.name, config.pod_name, config.namespace, config.uid, config.attempt)
 
 
-def sandbox_body(
-    config: PodSandboxConfig, node_labels: Mapping[str, str], logs: LogLimits = DEFAULT_LIMITS
-) -> dict[str, Any]:
+def sandbox_body(config: PodSandboxConfig, node_labels: Mapping[str, str]) -> dict[str, Any]:
     identity = identity_labels(SANDBOX_NAME, config.pod_name, config.namespace, config.uid, config.attempt)
     host: dict[str, Any] = {
         "NetworkMode": "host" if config.host_network else "none",
         "IpcMode": "host" if config.host_ipc else "shareable",
-        "LogConfig": logs.config(),
+        "LogConfig": {"Type": "none"},
         "Sysctls": dict(config.sysctls),
         "CgroupParent": config.cgroup_parent,
         "Runtime": config.runtime_handler,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,7 @@ from starlette.websockets import WebSocket
 
 from common.api.status import BadRequest, StatusError
 from common.tunnel import Tunnel, tunnel_of
+from kubelet.logs.reader import LogOptions
 from kubelet.pods.identity import find_container
 from kubelet.server import logs, portforward, portforward_websocket, remotecommand, websockets
 from kubelet.server.auth import Authorization
@@ -26,6 +27,7 @@ from kubelet.server.session import refusal
 from kubelet.stats.collector import StatsCollector
 from kubelet.types import ExecSession, PodSource, Runtime, RuntimeFailure
 
+ReadLogs = Callable[[str, LogOptions], AsyncIterator[bytes]]
 OpenSession = Callable[[], Awaitable[ExecSession]]
 
 
@@ -37,6 +39,7 @@ class KubeletServer:
     runtime: Runtime
     stats: StatsCollector
     healthy: Callable[[], Awaitable[None]]
+    read_logs: ReadLogs
 
     def app(self) -> Starlette:
         pod = "/{namespace}/{pod}"
@@ -94,7 +97,7 @@ class KubeletServer:
         container_id = self.pods.container_id_for_logs(
             path["namespace"], path["pod"], path["container"], options.previous
         )
-        chunks = logs.stream(self.runtime, container_id, options)
+        chunks = self.read_logs(container_id, options)
         return StreamingResponse(chunks, media_type="text/plain", headers={"Cache-Control": "no-cache"})
 
     async def exec(self, request: Request) -> ASGIApp:

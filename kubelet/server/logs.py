@@ -1,29 +1,13 @@
-"""/containerLogs: a container's output as a stream (upstream: PodLogOptions)."""
+"""/containerLogs: what a reader asks of a container's log (upstream: PodLogOptions)."""
 
 from __future__ import annotations
 
-import logging
-from collections.abc import AsyncIterator, Mapping
-from contextlib import aclosing
-from dataclasses import dataclass
-from datetime import datetime, timedelta
-from typing import Any, cast
+from collections.abc import Mapping
+from datetime import timedelta
 
 from common.api.status import BadRequest
 from common.api.time import now, parse_rfc3339
-from kubelet.types import Runtime, RuntimeFailure
-
-log = logging.getLogger("kubelet.server")
-
-
-@dataclass(frozen=True, slots=True)
-class LogOptions:
-    follow: bool = False
-    previous: bool = False
-    timestamps: bool = False
-    tail: int | None = None
-    since: datetime | None = None
-    limit_bytes: int | None = None
+from kubelet.logs.reader import LogOptions
 
 
 def parse_options(query: Mapping[str, str]) -> LogOptions:
@@ -50,28 +34,6 @@ def parse_options(query: Mapping[str, str]) -> LogOptions:
 def truth(value: str | None) -> bool:
     """A boolean of a query; a name without a value is true, as with upstream's decoder."""
     return value is not None and value.lower() not in ("false", "0", "f")
-
-
-async def stream(runtime: Runtime, container_id: str, options: LogOptions) -> AsyncIterator[bytes]:
-    """Both streams in the order of writing. Ends with the container, or when the reader goes."""
-    # An async generator, though the protocol only promises an iterator: closed at once when the client goes.
-    source = cast(
-        Any,
-        runtime.logs(
-            container_id,
-            follow=options.follow,
-            tail=options.tail,
-            since=options.since,
-            timestamps=options.timestamps,
-            limit_bytes=options.limit_bytes,
-        ),
-    )
-    async with aclosing(source) as chunks:
-        try:
-            async for _, data in chunks:
-                yield data
-        except RuntimeFailure as error:
-            log.warning("logs of container %s end: %s", container_id[:12], error)
 
 
 def _number(query: Mapping[str, str], name: str, minimum: int) -> int | None:

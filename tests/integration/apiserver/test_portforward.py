@@ -43,7 +43,7 @@ async def kubelet(certificates: Path) -> AsyncIterator[int]:
     async def well() -> None: ...
 
     stats = StatsCollector(None, "node-a", Path("/"))  # type: ignore[arg-type]
-    app = KubeletServer(OnePod(), None, stats, well).app()  # type: ignore[arg-type]
+    app = KubeletServer(OnePod(), None, stats, well, None).app()  # type: ignore[arg-type]
     tls = TLSOptions(*(str(certificates / name) for name in ("kubelet-node-a.crt", "kubelet-node-a.key", "ca.crt")))
     port, listening = free_port(), asyncio.Event()
     serving = asyncio.create_task(

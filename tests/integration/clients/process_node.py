@@ -13,6 +13,7 @@ from typing import Any, Self
 
 from common.serving import TLSOptions, serve
 from common.tunnel import SpdyTunnelProtocol
+from kubelet.logs.reader import LogOptions
 from kubelet.server.app import KubeletServer
 from kubelet.stats.collector import StatsCollector
 from tests.integration.conftest import free_port
@@ -80,9 +81,9 @@ class Processes:
     async def attach(self, container_id: str, *, tty: bool = False, stdin: bool = False) -> Session:
         return await self.exec(container_id, ("cat",), tty=tty, stdin=stdin)
 
-    async def logs(self, container_id: str, *, tail: int | None = None, **_: Any) -> AsyncIterator[tuple[str, bytes]]:
-        for line in LOG[-tail:] if tail else LOG:
-            yield "stdout", line.encode()
+    async def read_logs(self, container_id: str, options: LogOptions) -> AsyncIterator[bytes]:
+        for line in LOG[-options.tail :] if options.tail else LOG:
+            yield line.encode()
 
 
 class OnePod:
@@ -128,7 +129,7 @@ class ProcessNode:
 
         runtime = Processes()
         stats = StatsCollector(runtime, "node-a", Path("/"))  # type: ignore[arg-type]
-        app = KubeletServer(OnePod(), runtime, stats, well).app()  # type: ignore[arg-type]
+        app = KubeletServer(OnePod(), runtime, stats, well, runtime.read_logs).app()  # type: ignore[arg-type]
         self._serving = asyncio.create_task(
             serve(
                 app,

@@ -22,14 +22,16 @@ from lightkube.resources.core_v1 import ConfigMap, Pod, Secret, Service
 
 from common.api.status import NotFound
 from kubelet.images import ImageManager
+from kubelet.logs.keeper import LogKeeper
+from kubelet.logs.paths import LogPaths
 from kubelet.pods.backoff import Backoff
 from kubelet.pods.handlers import Handlers
-from kubelet.pods.logs import LogLinks
 from kubelet.pods.probemetrics import ProbeMetrics
 from kubelet.pods.tools import Tools
 from kubelet.pods.worker import PodWorker
 from kubelet.runtime.docker import DockerRuntime
 from kubelet.runtime.naming import LABEL_NODE
+from kubelet.runtime.spec import LogLimits
 from kubelet.types import KubeletConfig, MountedVolume, PodNetworkStatus, PortMapping
 from kubelet.volumes.subpath import SubPaths
 
@@ -157,6 +159,8 @@ class Node:
             capacity={"cpu": 2000, "memory": 4 << 30},
         )
         self.handlers = Handlers(self.runtime)
+        paths = LogPaths(self.config.pod_log_dir, self.config.container_log_dir)
+        self.logs = LogKeeper(paths, root / "logs", LogLimits())
         self.workers: dict[str, PodWorker] = {}
         self.tasks: dict[str, asyncio.Task[None]] = {}
         self.events: asyncio.Task[None] | None = None
@@ -177,7 +181,7 @@ class Node:
             services=lambda namespace: self.services if self.services_read.is_set() else [],
             services_read=self.services_read.wait,
             bind_sub_path=SubPaths(Path(self.config.root_dir)).bind,
-            log_links=LogLinks(self.config.pod_log_dir, self.config.container_log_dir),
+            logs=self.logs,
             restarts=Backoff(),
             starts=asyncio.Semaphore(8),
         )
@@ -195,6 +199,7 @@ class Node:
     def run(self, pod: Pod) -> PodWorker:
         if self.events is None:
             self.events = asyncio.create_task(self._forward())
+            self.copying = asyncio.create_task(self.logs.run())
         worker = PodWorker(pod, self.tools())
         self.workers[worker.identity.uid] = worker
         self.tasks[worker.identity.uid] = asyncio.create_task(worker.run())
@@ -213,12 +218,15 @@ class Node:
             if event.kind == "reconnected":
                 for worker in self.workers.values():
                     worker.wake()
-            elif event.pod_uid in self.workers:
+                continue
+            self.logs.touch(event.container_id, ended=event.kind in ("die", "destroy"))
+            if event.pod_uid in self.workers:
                 self.workers[event.pod_uid].container_event(event.kind, event.container_id)
 
     async def close(self) -> None:
         if self.events is not None:
             self.events.cancel()
+            self.copying.cancel()
         await self.crash()
         for container in await self.runtime.list_containers():
             await self.runtime.remove_container(container.id)

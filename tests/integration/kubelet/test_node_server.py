@@ -17,6 +17,7 @@ from websockets.asyncio.client import connect
 
 from common.serving import TLSOptions, serve
 from common.tunnel import SpdyTunnelProtocol
+from kubelet.logs.reader import LogOptions
 from kubelet.server.app import KubeletServer
 from kubelet.stats.collector import StatsCollector
 
@@ -52,10 +53,10 @@ class EndlessRuntime:
     async def exec(self, container_id: str, command: Sequence[str], **_: Any) -> EndlessSession:
         return self.session
 
-    async def logs(self, container_id: str, **_: Any) -> AsyncIterator[tuple[str, bytes]]:
+    async def read_logs(self, container_id: str, options: LogOptions) -> AsyncIterator[bytes]:
         try:
             while True:
-                yield "stdout", b"line\n"
+                yield b"line\n"
                 await asyncio.sleep(0.01)
         finally:
             self.logs_ended.set()
@@ -81,7 +82,7 @@ async def address(certificates: Path, runtime: EndlessRuntime) -> AsyncIterator[
     async def well() -> None: ...
 
     stats = StatsCollector(runtime, "node-a", Path("/"))  # type: ignore[arg-type]
-    app = KubeletServer(OnePod(), runtime, stats, well).app()  # type: ignore[arg-type]
+    app = KubeletServer(OnePod(), runtime, stats, well, runtime.read_logs).app()  # type: ignore[arg-type]
     files = (certificates / "kubelet-node-a.crt", certificates / "kubelet-node-a.key", certificates / "ca.crt")
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

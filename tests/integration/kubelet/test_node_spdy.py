@@ -126,7 +126,7 @@ async def port(certificates: Path, runtime: Runtime) -> AsyncIterator[int]:
     async def well() -> None: ...
 
     stats = StatsCollector(runtime, "node-a", Path("/"))  # type: ignore[arg-type]
-    app = KubeletServer(OnePod(), runtime, stats, well).app()  # type: ignore[arg-type]
+    app = KubeletServer(OnePod(), runtime, stats, well, None).app()  # type: ignore[arg-type]
     names = ("kubelet-node-a.crt", "kubelet-node-a.key", "ca.crt")
     tls = TLSOptions(*(str(certificates / name) for name in names))
     with socket.socket() as probe:

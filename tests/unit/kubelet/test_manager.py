@@ -44,6 +44,7 @@ async def manager(tmp_path: Any) -> AsyncIterator[PodManager]:
         volumes=nothing,
         objects=nothing,
         recorder=nothing,
+        logs=nothing,
         informers=informers,
     )
     yield made

@@ -19,6 +19,7 @@ from starlette.testclient import TestClient, WebSocketDenialResponse
 
 from common.api.status import BadRequest, NotFound
 from common.serving import PeerIdentity
+from kubelet.logs.reader import LogOptions
 from kubelet.server.app import KubeletServer
 from kubelet.server.logs import parse_options
 from kubelet.stats.collector import StatsCollector
@@ -77,10 +78,10 @@ class FakeRuntime:
         self.session.stdin = stdin
         return self.session
 
-    async def logs(self, container_id: str, **options: Any) -> AsyncIterator[tuple[str, bytes]]:
-        self.asked = {"id": container_id, **options}
-        yield "stdout", b"one\n"
-        yield "stderr", b"two\n"
+    async def read_logs(self, container_id: str, options: LogOptions) -> AsyncIterator[bytes]:
+        self.asked = {"id": container_id, "options": options}
+        yield b"one\n"
+        yield b"two\n"
 
     async def list_containers(self, pod_uid: str | None = None) -> list[RuntimeContainer]:
         return [_container("POD", 1), _container("app", 2), _container("gone", 3, ContainerState.EXITED)]
@@ -147,7 +148,7 @@ def client_as(runtime: FakeRuntime, peer: PeerIdentity | None, healthy: bool = T
             raise RuntimeFailure("container runtime is down")
 
     stats = StatsCollector(runtime, "node-1", Path("/"))  # type: ignore[arg-type]
-    app = KubeletServer(FakePods(), runtime, stats, check).app()  # type: ignore[arg-type]
+    app = KubeletServer(FakePods(), runtime, stats, check, runtime.read_logs).app()  # type: ignore[arg-type]
 
     async def with_peer(scope: Any, receive: Any, send: Any) -> None:
         scope.setdefault("state", {})["peer"] = peer
@@ -196,11 +197,7 @@ def test_logs_stream_both_outputs_with_the_options_asked(client: TestClient, run
     assert answer.headers["content-type"].startswith("text/plain")
     assert runtime.asked == {
         "id": "current",
-        "follow": True,
-        "tail": 5,
-        "since": EPOCH,
-        "timestamps": True,
-        "limit_bytes": 100,
+        "options": LogOptions(follow=True, tail=5, since=EPOCH, timestamps=True, limit_bytes=100),
     }
 
 
@@ -341,7 +338,7 @@ def test_a_runtime_that_lost_the_container(runtime: FakeRuntime) -> None:
         return None
 
     stats = StatsCollector(runtime, "n", Path("/"))  # type: ignore[arg-type]
-    app = KubeletServer(Gone(), runtime, stats, well).app()  # type: ignore[arg-type]
+    app = KubeletServer(Gone(), runtime, stats, well, runtime.read_logs).app()  # type: ignore[arg-type]
 
     async def with_peer(scope: Any, receive: Any, send: Any) -> None:
         scope.setdefault("state", {})["peer"] = API_SERVER
