@@ -45,6 +45,9 @@ from kubelet.runtime.docker import DockerRuntime
 from kubelet.runtime.measured import measure
 from kubelet.runtime.spec import LogLimits
 from kubelet.server.app import KubeletServer
+from kubelet.server.auth import Access
+from kubelet.server.diagnostics import Diagnostics
+from kubelet.server.reviews import ApiReviews
 from kubelet.settings import KubeletSettings, parse_labels, parse_reserved, parse_taints, split
 from kubelet.staticpods.files import ManifestFolder
 from kubelet.stats.collector import StatsCollector
@@ -152,7 +155,15 @@ async def kubelet(settings: KubeletSettings, cluster: ClusterConfig, identity: N
                 pod_log_dir=Path(settings.pod_log_dir),
                 socket_path=settings.container_runtime_endpoint.removeprefix(_UNIX),
             )
-            app = KubeletServer(manager, runtime, stats, healthy, partial(read_log, logs)).app()
+            app = KubeletServer(
+                manager,
+                runtime,
+                stats,
+                healthy,
+                partial(read_log, logs),
+                _access(settings, client, name),
+                _diagnostics(settings, manager),
+            ).app()
             for part in (
                 informers.run(),
                 recorder.run(),
@@ -190,6 +201,27 @@ def _identity(settings: KubeletSettings) -> NodeIdentity:
         thresholds=parse_thresholds(settings.eviction_hard),
         reserved=parse_reserved(settings.system_reserved),
     )
+
+
+def _access(settings: KubeletSettings, client: Client, node_name: str) -> Access:
+    reviews = ApiReviews(
+        client,
+        node_name,
+        settings.authentication_token_webhook_cache_ttl,
+        settings.authorization_webhook_cache_authorized_ttl,
+        settings.authorization_webhook_cache_unauthorized_ttl,
+    )
+    return Access(
+        reviews,
+        tokens=settings.authentication_token_webhook,
+        anonymous=settings.anonymous_auth,
+        webhook=settings.authorization_mode == "Webhook",
+    )
+
+
+def _diagnostics(settings: KubeletSettings, manager: PodManager) -> Diagnostics:
+    log_dir = Path(settings.pod_log_dir).parent if settings.enable_system_log_handler else None
+    return Diagnostics(settings.configuration(), manager.problem, log_dir)
 
 
 def _tls(settings: KubeletSettings) -> TLSOptions:

@@ -10,6 +10,7 @@ import ipaddress
 import socket
 from datetime import timedelta
 from pathlib import Path
+from typing import Any, Literal
 
 from lightkube.models.core_v1 import Taint
 from pydantic import Field, field_validator, model_validator
@@ -17,7 +18,7 @@ from pydantic import Field, field_validator, model_validator
 from common.api import names, node_labels
 from common.api.duration import parse_duration
 from common.api.quantity import parse_bytes, parse_cpu_milli
-from common.process import ProcessSettings
+from common.process import Duration, ProcessSettings
 from kubelet.imagegc import GCPolicy
 from kubelet.node.machine import outward_address
 from kubelet.node.thresholds import DEFAULT_EVICTION_HARD, parse_thresholds
@@ -54,6 +55,16 @@ class KubeletSettings(ProcessSettings):
     """A folder of static pods' manifests, or one manifest; default: none."""
     file_check_frequency: str = "20s"
     """How often it is read again."""
+    anonymous_auth: bool = False
+    """Requests to the kubelet's server without credentials are those of ``system:anonymous``."""
+    authentication_token_webhook: bool = True
+    """Bearer tokens are asked of the API server."""
+    authentication_token_webhook_cache_ttl: Duration = 120.0
+    authorization_mode: Literal["Webhook", "AlwaysAllow"] = "Webhook"
+    authorization_webhook_cache_authorized_ttl: Duration = 300.0
+    authorization_webhook_cache_unauthorized_ttl: Duration = 30.0
+    enable_system_log_handler: bool = False
+    """/logs/ shows the files beside the pods' logs (``/var/log``)."""
     pod_infra_container_image: str = "cox/pause:3.10"
     container_runtime_endpoint: str = "unix:///var/run/docker.sock"
     cgroup_root: str = "/"
@@ -179,6 +190,49 @@ class KubeletSettings(ProcessSettings):
     @property
     def root(self) -> Path:
         return Path(self.root_dir)
+
+    def configuration(self) -> dict[str, Any]:
+        """As upstream's KubeletConfiguration, for /configz: what of it there is here."""
+        return {
+            "kind": "KubeletConfiguration",
+            "apiVersion": "kubelet.config.k8s.io/v1beta1",
+            "address": self.address,
+            "port": self.port,
+            "staticPodPath": self.pod_manifest_path,
+            "fileCheckFrequency": self.file_check_frequency,
+            "authentication": {
+                "x509": {"clientCAFile": self.client_ca_file or ""},
+                "webhook": {
+                    "enabled": self.authentication_token_webhook,
+                    "cacheTTL": f"{self.authentication_token_webhook_cache_ttl:g}s",
+                },
+                "anonymous": {"enabled": self.anonymous_auth},
+            },
+            "authorization": {
+                "mode": self.authorization_mode,
+                "webhook": {
+                    "cacheAuthorizedTTL": f"{self.authorization_webhook_cache_authorized_ttl:g}s",
+                    "cacheUnauthorizedTTL": f"{self.authorization_webhook_cache_unauthorized_ttl:g}s",
+                },
+            },
+            "clusterDomain": self.cluster_domain,
+            "clusterDNS": split(self.cluster_dns),
+            "imageMinimumGCAge": self.minimum_image_ttl_duration,
+            "imageGCHighThresholdPercent": self.image_gc_high_threshold,
+            "imageGCLowThresholdPercent": self.image_gc_low_threshold,
+            "cgroupRoot": self.cgroup_root,
+            "maxPods": self.max_pods,
+            "podCIDR": self.pod_cidr,
+            "resolvConf": self.resolv_conf,
+            "serializeImagePulls": self.serialize_image_pulls,
+            "maxParallelImagePulls": self.max_parallel_image_pulls,
+            "containerLogMaxSize": self.container_log_max_size,
+            "containerLogMaxFiles": self.container_log_max_files,
+            "enableSystemLogHandler": self.enable_system_log_handler,
+            "containerRuntimeEndpoint": self.container_runtime_endpoint,
+            "registerNode": self.register_node,
+            "podLogsDir": self.pod_log_dir,
+        }
 
     def image_gc(self) -> GCPolicy:
         """Raises ValueError."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -32,11 +32,12 @@ class LogOptions:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a reader is; ``begun``: in the middle of a line that came in parts."""
+    """Where a reader is; ``begun``: in the middle of a line that came in parts; ``end``: how far it reads."""
 
     inode: int
     offset: int
     begun: bool = False
+    end: int | None = None
 
 
 async def read(keeper: LogKeeper, container_id: str, options: LogOptions) -> AsyncIterator[bytes]:
@@ -46,7 +47,7 @@ async def read(keeper: LogKeeper, container_id: str, options: LogOptions) -> Asy
         path = await _path(keeper, container_id)
         if path is None:
             return
-        place = await asyncio.to_thread(_start, path, options.tail)
+        place = await asyncio.to_thread(_start, path, options)
         last = not options.follow
         while True:
             written.clear()
@@ -78,14 +79,15 @@ async def _path(keeper: LogKeeper, container_id: str) -> Path | None:
     return None
 
 
-def _start(path: Path, tail: int | None) -> Place:
+def _start(path: Path, options: LogOptions) -> Place:
+    """Who does not follow reads what there is now, however fast it grows."""
     try:
         with path.open("rb") as file:
             status = os.fstat(file.fileno())
-            offset = 0 if tail is None else tail_offset(file.fileno(), status.st_size, tail)
-            return Place(status.st_ino, offset)
+            offset = 0 if options.tail is None else tail_offset(file.fileno(), status.st_size, options.tail)
+            return Place(status.st_ino, offset, end=None if options.follow else status.st_size)
     except FileNotFoundError:
-        return Place(0, 0)
+        return Place(0, 0, end=None if options.follow else 0)
 
 
 def tail_offset(file: int, size: int, count: int) -> int:
@@ -115,25 +117,27 @@ def _next(path: Path, place: Place, options: LogOptions) -> tuple[Place, bytes, 
             return place, b"", False
         end = len(data)  # nothing of ours
     text, begun = as_text(data[:end], options, place.begun)
-    return Place(place.inode, place.offset + end, begun), text, True
+    return replace(place, offset=place.offset + end, begun=begun), text, True
 
 
 def _chunk(path: Path, place: Place) -> tuple[bytes, Place]:
     try:
         with path.open("rb") as file:
             status = os.fstat(file.fileno())
+            size = CHUNK if place.end is None else min(CHUNK, place.end - place.offset)
             if status.st_ino == place.inode:
-                offset = place.offset if place.offset <= status.st_size else 0  # somebody cut it
-                return os.pread(file.fileno(), CHUNK, offset), Place(place.inode, offset, place.begun)
-            rest = _rotated(path, place)
-            if rest:
+                if place.offset > status.st_size:
+                    place = replace(place, offset=0)  # somebody cut it
+                return os.pread(file.fileno(), size, place.offset), place
+            rest = _rotated(path, place, size)
+            if rest or place.end is not None:
                 return rest, place
             return os.pread(file.fileno(), CHUNK, 0), Place(status.st_ino, 0, place.begun)
     except FileNotFoundError:
         return b"", place
 
 
-def _rotated(path: Path, place: Place) -> bytes:
+def _rotated(path: Path, place: Place, size: int) -> bytes:
     """The rest of the file that was read, after it was given another name; the newest of those is not compressed."""
     prefix = f"{path.name}."
     names = sorted((name for name in os.listdir(path.parent) if name.startswith(prefix)), reverse=True)
@@ -141,7 +145,7 @@ def _rotated(path: Path, place: Place) -> bytes:
         try:
             with path.with_name(name).open("rb") as file:
                 if os.fstat(file.fileno()).st_ino == place.inode:
-                    return os.pread(file.fileno(), CHUNK, place.offset)
+                    return os.pread(file.fileno(), size, place.offset)
         except FileNotFoundError:
             continue
     return b""

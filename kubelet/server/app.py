@@ -12,7 +12,7 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
-from starlette.routing import Route, WebSocketRoute
+from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.types import ASGIApp
 from starlette.websockets import WebSocket
 
@@ -21,7 +21,8 @@ from common.tunnel import Tunnel, tunnel_of
 from kubelet.logs.reader import LogOptions
 from kubelet.pods.identity import find_container
 from kubelet.server import logs, portforward, portforward_websocket, remotecommand, websockets
-from kubelet.server.auth import Authorization
+from kubelet.server.auth import ADMINISTRATORS_ONLY, Access, Authorization
+from kubelet.server.diagnostics import Diagnostics
 from kubelet.server.metrics import Counted, Figures
 from kubelet.server.session import refusal
 from kubelet.stats.collector import StatsCollector
@@ -40,10 +41,12 @@ class KubeletServer:
     stats: StatsCollector
     healthy: Callable[[], Awaitable[None]]
     read_logs: ReadLogs
+    access: Access = ADMINISTRATORS_ONLY
+    diagnostics: Diagnostics | None = None
 
     def app(self) -> Starlette:
         pod = "/{namespace}/{pod}"
-        routes = [
+        routes: list[BaseRoute] = [
             Route("/healthz", self.healthz),
             Route("/pods", self.list_pods),
             Route("/pods/", self.list_pods),
@@ -63,9 +66,11 @@ class KubeletServer:
             for path in (f"/{name}{pod}/{{container}}", f"/{name}{pod}/{{uid}}/{{container}}"):
                 routes.append(WebSocketRoute(path, over_websocket))
                 routes.append(Route(path, over_spdy, methods=["GET", "POST"]))
+        if self.diagnostics is not None:
+            routes += self.diagnostics.routes(self.pods, self.runtime)
         return Starlette(
             routes=routes,
-            middleware=[Middleware(Counted), Middleware(Authorization)],
+            middleware=[Middleware(Counted), Middleware(Authorization, access=self.access)],
             exception_handlers={StatusError: answer_error, RuntimeFailure: answer_error},
         )
 

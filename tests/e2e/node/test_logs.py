@@ -179,7 +179,8 @@ def test_a_flood_is_bounded_and_a_reader_that_does_not_read_holds_nobody(kubectl
     kubectl.pod("calm", "while true; do echo calm; sleep 0.5; done")
     kubectl.running("calm")
     before = memory(machine)
-    kubectl.pod("flood", "echo begins; timeout 8 yes 0123456789012345678901234567890123456789; echo the end; sleep 999")
+    text = "0123456789" * 100
+    kubectl.pod("flood", f"echo begins; yes {text} | head -c 200000000; echo; echo the end; sleep 999")
     kubectl.running("flood")
     lazy = subprocess.Popen(kubectl.words("logs", "flood", "-f"), stdout=subprocess.PIPE)
     path = log_file(machine, kubectl, "flood")
@@ -193,7 +194,7 @@ def test_a_flood_is_bounded_and_a_reader_that_does_not_read_holds_nobody(kubectl
         return kubectl("logs", "flood", "--tail=1") == "the end\n"
 
     try:
-        eventually("the flood is over", over, 90)
+        eventually("the flood is over", over, 150)
         assert lazy.poll() is None
     finally:
         lazy.kill()

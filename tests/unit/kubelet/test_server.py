@@ -25,7 +25,7 @@ from kubelet.server.logs import parse_options
 from kubelet.stats.collector import StatsCollector
 from kubelet.types import ContainerState, ContainerStats, RuntimeContainer, RuntimeFailure, RuntimeNotFound
 
-API_SERVER = PeerIdentity("kube-apiserver-kubelet-client", ())
+API_SERVER = PeerIdentity("kube-apiserver-kubelet-client", ("system:masters",))
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 
 
@@ -170,7 +170,7 @@ def test_only_the_api_server_and_administrators_come_in(runtime: FakeRuntime) ->
     assert client_as(runtime, None).get(LOGS).status_code == 401
     node = client_as(runtime, PeerIdentity("system:node:other", ("system:nodes",))).get(LOGS)
     assert node.status_code == 403
-    assert node.text == "Forbidden (user=system:node:other, verb=get, resource=nodes, subresource=proxy)"
+    assert node.text == "Forbidden (user=system:node:other, verb=get, resource=nodes, subresource(s)=[proxy])\n"
     assert client_as(runtime, PeerIdentity("kubernetes-admin", ("system:masters",))).get(LOGS).status_code == 200
     assert client_as(runtime, None).get("/healthz").status_code == 200
 
