@@ -46,7 +46,6 @@ from kubelet.types import (
     RuntimeFailure,
     Volumes,
 )
-from kubelet.volumes.subpath import SubPaths
 
 log = logging.getLogger("kubelet")
 
@@ -115,7 +114,7 @@ class PodManager:
             probe_metrics=self.probe_metrics,
             services=lambda namespace: self._services.store.by_index("namespace", namespace),
             services_read=self._services.wait_synced,
-            bind_sub_path=SubPaths(Path(config.root_dir)).bind,
+            bind_sub_path=lambda wanted: volumes.bind_sub_path(wanted),
             cgroups=cgroups or no_cgroups(),
             logs=logs,
             restarts=Backoff(),

@@ -508,6 +508,9 @@ class Volumes(Protocol):
     async def mount(self, pod: Pod) -> Mapping[str, MountedVolume]:
         """By the volume's name. Raises VolumeError with upstream's text; it comes back soon also when a mount hangs."""
 
+    def bind_sub_path(self, wanted: SubPath) -> str:
+        """Gives the host path of a part of a volume, which no link can lead out of. Blocking. Raises VolumeError."""
+
     async def unmount(self, pod_uid: str) -> None:
         """Unmounts and removes the pod's volumes; emptyDir's content is gone."""
 

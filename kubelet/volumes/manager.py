@@ -22,7 +22,7 @@ from lightkube.resources.core_v1 import Node, Pod
 
 from common.api.meta import is_deleting, meta_of
 from common.api.pods import is_terminal
-from kubelet.types import DiskUsage, MountedVolume, ObjectSource, VolumeError, VolumesNotMounted
+from kubelet.types import DiskUsage, MountedVolume, ObjectSource, SubPath, VolumeError, VolumesNotMounted
 from kubelet.volumes import subpath
 from kubelet.volumes.atomic_writer import DATA_LINK
 from kubelet.volumes.claims import ClaimClient, Unprocessed
@@ -92,6 +92,7 @@ class VolumeManager:
         self._tokens = tokens
         self._operations = operations or Operations()
         self._set_up = SetUp(self._pods_dir, objects, tokens, allocatable, self._operations, claims, node)
+        self._sub_paths = subpath.SubPaths(self._pods_dir.parent, self._operations)
         self._pods: dict[str, _PodVolumes] = {}
         self._dirty: set[str] = set()
         self._awake = asyncio.Event()
@@ -164,6 +165,10 @@ class VolumeManager:
         retry = _UNPROCESSED_RETRY if unprocessed else VolumeError.retry_seconds
         text = "; ".join(messages) or f"volumes {' '.join(pending)} are not mounted yet"
         raise VolumesNotMounted(text, tuple(messages), retry)
+
+    def bind_sub_path(self, wanted: SubPath) -> str:
+        """Blocking, but not for ever. Raises VolumeError."""
+        return self._sub_paths.bind(wanted)
 
     # -- unmounting -------------------------------------------------------------------------------------------------
 

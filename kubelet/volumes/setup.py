@@ -223,7 +223,8 @@ class SetUp:
             raise VolumeError("volume uses the ReadWriteOncePod access mode and is already in use by another pod")
 
     async def _answered(self, key: str, function: Callable[[], Any], what: str) -> Any:
-        return await self._operations.run(key, function, seconds=ANSWER_SECONDS, what=what)
+        """Of what only looks: nobody need wait for it when the pod ends."""
+        return await self._operations.run(f"look/{key}", function, seconds=ANSWER_SECONDS, what=what)
 
 
 class _NodeAffinity(VolumeError):
