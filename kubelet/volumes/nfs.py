@@ -36,36 +36,29 @@ def arguments(what: str, target: str, mount_options: Iterable[str], *, read_only
 
 async def mount(words: Sequence[str], seconds: float = SECONDS) -> None:
     """Raises VolumeError with the command and what it said."""
-    process = await asyncio.create_subprocess_exec(
-        "mount",
-        *words,
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-        start_new_session=True,
-    )
-    try:
-        async with asyncio.timeout(seconds):
-            output = await _read(process)
-            code = await process.wait()
-    except TimeoutError:
-        raise VolumeError(_failure(f"no answer within {seconds:.0f} s", words, "")) from None
-    finally:
-        if process.returncode is None:
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)  # mount.nfs is a child of it
-            await asyncio.shield(process.wait())
-    if code != 0:
-        raise VolumeError(_failure(f"exit status {code}", words, output))
-
-
-async def _read(process: asyncio.subprocess.Process) -> str:
-    """All that it says, of which the beginning is kept."""
-    assert process.stdout is not None
-    kept = b""
-    while chunk := await process.stdout.read(_OUTPUT_LIMIT):
-        kept = (kept + chunk)[:_OUTPUT_LIMIT]
-    return kept.decode(errors="replace")
+    # A file, not a pipe: a daemon that mount leaves behind would keep that open.
+    with os.fdopen(os.memfd_create("mount"), "w+b") as output:
+        process = await asyncio.create_subprocess_exec(
+            "mount",
+            *words,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
+        try:
+            async with asyncio.timeout(seconds):
+                code = await process.wait()
+        except TimeoutError:
+            raise VolumeError(_failure(f"no answer within {seconds:.0f} s", words, "")) from None
+        finally:
+            if process.returncode is None:
+                with suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)  # mount.nfs is a child of it
+                await asyncio.shield(process.wait())
+        if code != 0:
+            said = os.pread(output.fileno(), _OUTPUT_LIMIT, 0).decode(errors="replace")
+            raise VolumeError(_failure(f"exit status {code}", words, said))
 
 
 def _failure(how: str, words: Sequence[str], output: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import subprocess
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -28,8 +29,9 @@ from lightkube.models.meta_v1 import ObjectMeta
 from lightkube.resources.core_v1 import Pod, Secret
 
 from kubelet.types import VolumeError
+from kubelet.volumes import mounts
 from kubelet.volumes.manager import VolumeManager
-from kubelet.volumes.mounts import mounts_below
+from kubelet.volumes.mounts import bind_mount, mounts_below
 from kubelet.volumes.objects import CachedObjects
 from kubelet.volumes.token import TokenManager
 
@@ -110,3 +112,43 @@ async def test_mounts_that_a_killed_kubelet_left_are_removed(volumes: VolumeMana
 async def test_an_unknown_medium_is_refused(volumes: VolumeManager) -> None:
     with pytest.raises(VolumeError, match="there is no resource request for huge pages"):
         await volumes.mount(pod_with(Volume(name="m", emptyDir=EmptyDirVolumeSource(medium="HugePages"))))
+
+
+async def test_a_mount_that_cannot_be_unmounted_keeps_what_is_in_it(
+    volumes: VolumeManager, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Something of the user's is mounted in the pod's folder and stays: not a file of it is removed."""
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    (mine / "file").write_text("mine")
+    path = Path((await volumes.mount(pod_with(Volume(name="d", emptyDir=EmptyDirVolumeSource()))))["d"])
+    (path / "below").mkdir()
+    bind_mount(str(mine), path / "below")
+
+    def refuse(point: str) -> None:
+        raise VolumeError(f"unmount of {point} failed: Operation not permitted")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(mounts, "unmount", refuse)
+        with pytest.raises(VolumeError, match="Operation not permitted"):
+            await volumes.unmount("uid-1")
+        # Nor when the mount table does not show it yet.
+        patch.setattr(mounts, "mounts_below", lambda _: [])
+        with pytest.raises(VolumeError, match="below is still mounted"):
+            await volumes.unmount("uid-1")
+    assert (mine / "file").read_text() == "mine"
+    await volumes.unmount("uid-1")
+    assert (mine / "file").read_text() == "mine" and not path.exists()
+
+
+async def test_folders_within_folders_without_end_are_removed(volumes: VolumeManager) -> None:
+    path = Path((await volumes.mount(pod_with(Volume(name="d", emptyDir=EmptyDirVolumeSource()))))["d"])
+    here = os.open(path, os.O_RDONLY)
+    for _ in range(3000):
+        os.mkdir("d", dir_fd=here)
+        below = os.open("d", os.O_RDONLY, dir_fd=here)
+        os.close(here)
+        here = below
+    os.close(here)
+    await volumes.unmount("uid-1")
+    assert not path.exists()
