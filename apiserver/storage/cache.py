@@ -17,8 +17,9 @@ from apiserver.storage.encoding import head_of, join_key, storage_of, with_revis
 from apiserver.types import Object, Resource
 from common.api.selectors import Requirement, Selector
 
-HISTORY = 2048
-"""How many recent events of a resource are kept for watches that start in the past."""
+HISTORY, HISTORY_BYTES = 2048, 64 * 1024 * 1024
+"""How many recent events of a resource, and how many bytes of objects in them, are kept for watches that start in the
+past."""
 PARSED = 512
 """How many objects of a resource are kept parsed: a parsed object takes several times its bytes."""
 
@@ -78,6 +79,7 @@ class ResourceCache:
         self._names: dict[str, list[str]] = {}
         self._index: dict[tuple[bool, str, str], dict[str, Entry]] = {}
         self.history: deque[Event] = deque()
+        self._history_bytes = 0
         self.oldest = 0
         """Watches can start at this revision or later."""
         self.changed = 0
@@ -106,6 +108,7 @@ class ResourceCache:
         self.entries, self._names, self._index = {}, {}, {}
         self._parsed.clear()
         self.history.clear()
+        self._history_bytes = 0
         self.starts += 1
         self.oldest = self.changed = revision
         for entry in entries:
@@ -167,9 +170,12 @@ class ResourceCache:
     def _record(self, event: Event) -> Event:
         self.changed = event.revision
         self.received += 1
-        if len(self.history) >= HISTORY:
-            self.oldest = self.history.popleft().revision
         self.history.append(event)
+        self._history_bytes += len(event.entry.data)
+        while len(self.history) > HISTORY or (self._history_bytes > HISTORY_BYTES and len(self.history) > 1):
+            dropped = self.history.popleft()
+            self.oldest = dropped.revision
+            self._history_bytes -= len(dropped.entry.data)
         self._call_back(event.type, event.entry)
         for listener in self.listeners:
             listener(event)

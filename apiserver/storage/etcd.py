@@ -256,9 +256,11 @@ class ReadIndex:
     that was answered in between. So there is one question on its way, and one that gathers those who came after it.
     """
 
-    def __init__(self, etcd: Etcd, key: bytes) -> None:
+    def __init__(self, etcd: Etcd, key: bytes, seen: Callable[[], int]) -> None:
+        """``seen`` is a revision that etcd was seen at."""
         self._etcd = etcd
         self._key = key
+        self._seen = seen
         self._sent: asyncio.Task[int] | None = None
         self._gathering: asyncio.Task[int] | None = None
         self._askers = 0
@@ -278,4 +280,8 @@ class ReadIndex:
                 await asyncio.sleep(GATHER)
         self._askers = 0
         self._sent, self._gathering = self._gathering, None
-        return int((await self._etcd.range(self._key, count_only=True)).header.revision)
+        seen = self._seen()
+        revision = int((await self._etcd.range(self._key, count_only=True)).header.revision)
+        if revision < seen:  # a backup was put back: the caches do not show it yet
+            raise ServiceUnavailable("etcdserver: the history was replaced", {"retryAfterSeconds": 1})
+        return revision

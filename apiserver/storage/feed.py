@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -34,12 +34,19 @@ STUCK_AFTER = 3.0
 """A watch that does not answer for this long while a reader waits is made anew, on another endpoint if there is one."""
 
 
+DELETED = 1
+"""A watch event's type."""
+
 Place = tuple[ResourceCache, str, str]
 """Cache, namespace and name."""
 
 
+Written = tuple[bytes, int, bytes]
+"""Key, revision and value of what was written last and is still there."""
+
+
 class SetBackError(Exception):
-    """etcd is at a revision before one that it was seen at: a backup was put back. The caches show what is no more."""
+    """etcd has another past than it was seen to have: a backup was put back. The caches show what is no more."""
 
 
 class Feed:
@@ -56,6 +63,8 @@ class Feed:
         """A reader waits for a revision that the watch has not shown."""
         self._asked: float | None = None
         """Since when the watch has not answered."""
+        self._last: Written | None = None
+        """By it etcd's history is known again."""
         self.on_relist: list[Callable[[], None]] = []
 
     async def run(self) -> None:
@@ -73,7 +82,7 @@ class Feed:
                 log.warning("etcd has compacted revision %d: listing again", self.revision)
                 listed = False
             except SetBackError as error:
-                log.warning("etcd was set back from revision %d to %s: listing again", self.revision, error)
+                log.warning("etcd was set back (seen at revision %d, now at %s): listing again", self.revision, error)
                 listed = False
             except (StatusError, RpcError) as error:
                 log.warning("the watch of etcd broke at revision %d: %s", self.revision, error)
@@ -132,9 +141,13 @@ class Feed:
             id(cache): (cache, []) for cache in self._caches.values()
         }
         key, end, revision = ROOT, prefix_end(ROOT), 0
+        self._last = None
         while True:
             page = await self._etcd.range(key, end, limit=PAGE, revision=revision)
             revision = revision or page.header.revision
+            for kv in page.kvs:
+                if self._last is None or kv.mod_revision > self._last[1]:
+                    self._last = kv.key, kv.mod_revision, kv.value
             for kv in page.kvs:
                 if (place := self._locate(kv.key)) is not None and (entry := self._read(kv, place)) is not None:
                     found[id(place[0])][1].append(entry)
@@ -150,9 +163,7 @@ class Feed:
         self.synced.set()
 
     async def _watch(self) -> None:
-        now = (await self._etcd.range(ROOT, count_only=True)).header.revision
-        if now < self.revision:
-            raise SetBackError(now)
+        await self._check_history()
         stream = self._etcd.watch()
         asker: asyncio.Task[None] | None = None
         try:
@@ -168,6 +179,7 @@ class Feed:
                 if response.events:
                     for event in response.events:
                         self._apply(event)
+                    self._last = last_written(response.events, self._last)
                     self._reached(response.events[-1].kv.mod_revision)
                 elif not response.created and response.header.revision > self.revision:
                     self._reached(response.header.revision)
@@ -176,6 +188,21 @@ class Feed:
             if asker is not None:
                 asker.cancel()
             stream.cancel()
+
+    async def _check_history(self) -> None:
+        """Whether etcd's past is still the one that the caches show. Raises SetBackError, CompactedError.
+
+        A backup that was put back need not be behind for long: what is written to it comes to the same revisions. So
+        the last thing seen written must be what it was.
+        """
+        now = (await self._etcd.range(ROOT, count_only=True)).header.revision
+        if now < self.revision:
+            raise SetBackError(now)
+        if self._last is not None:
+            key, revision, value = self._last
+            kvs = (await self._etcd.range(key, revision=self.revision)).kvs
+            if not kvs or (kvs[0].mod_revision, kvs[0].value) != (revision, value):
+                raise SetBackError(now)
 
     async def _ask_for_progress(self, stream: WatchStream) -> None:
         """Asks how far the watch is when a reader waits (another client of etcd may have written keys that this watch
@@ -203,7 +230,7 @@ class Feed:
         if place is None:
             return
         cache, namespace, name = place
-        entry = None if event.type == 1 else self._read(kv, place)
+        entry = None if event.type == DELETED else self._read(kv, place)
         if entry is None:  # what cannot be read is not there, rather than as it was before
             cache.delete(namespace, name, kv.mod_revision)
         else:
@@ -218,3 +245,15 @@ class Feed:
         except UNREADABLE:
             log.exception("%s holds no readable object", kv.key.decode(errors="replace"))
             return None
+
+
+def last_written(events: Sequence[Any], before: Written | None) -> Written | None:
+    """What was written last and not deleted since, after more of etcd's events."""
+    gone: set[bytes] = set()
+    for event in reversed(events):
+        kv = event.kv
+        if event.type == DELETED:
+            gone.add(kv.key)
+        elif kv.key not in gone:
+            return kv.key, kv.mod_revision, kv.value
+    return None if before is not None and before[0] in gone else before

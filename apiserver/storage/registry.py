@@ -25,7 +25,7 @@ class Stores:
             if resource.stored_as is None:
                 caches.setdefault(storage_of(resource), ResourceCache(resource))
         self.feed = Feed(etcd, caches.values())
-        index = ReadIndex(etcd, ROOT)
+        index = ReadIndex(etcd, ROOT, lambda: self.feed.revision)
         leases = Leases(etcd)
         self._stores = {
             where: Store(cache, etcd, self.feed, index, leases if where == ("", "events") else None)

@@ -6,6 +6,7 @@ Each test has an etcd and an API server of its own, since it ill-treats them.
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import subprocess
 import time
@@ -229,6 +230,39 @@ def test_an_etcd_that_was_set_back_is_believed(own_server: ApiServer, own_etcd: 
         eventually(believed, timeout=30)
         assert http.post(MAPS, json=config_map("lost3")).status_code == 201
         assert http.get(f"{MAPS}/lost4").status_code == 404
+
+
+@pytest.mark.parametrize("later", [0, 40])
+def test_an_etcd_that_was_set_back_unseen(own_server: ApiServer, own_etcd: Etcd, tmp_path: Path, later: int) -> None:
+    """What was written to the backup makes up for what was lost: etcd's revision alone tells nothing."""
+    data = Path(next(a for a in own_etcd.command if a.endswith("/etcd") and a.startswith(str(tmp_path))))
+    with client_of(own_server) as http:
+        assert http.post(MAPS, json=config_map("kept")).status_code == 201
+        own_etcd.stop(signal.SIGKILL)
+        subprocess.run(["cp", "-a", str(data), f"{data}.backup"], check=True)
+        own_etcd.start()
+        eventually(lambda: http.get("/readyz").status_code == 200, timeout=30)
+        for number in range(10):
+            assert http.post(MAPS, json=config_map(f"lost{number}")).status_code == 201
+        for number in range(5):  # what was seen last is a deletion
+            assert http.delete(f"{MAPS}/lost{number}").status_code == 200
+        os.kill(own_server.pid, signal.SIGSTOP)
+        own_etcd.stop(signal.SIGKILL)
+        subprocess.run(f"rm -rf {data} && mv {data}.backup {data}", shell=True, check=True)
+        own_etcd.start()
+        for number in range(later):
+            put_raw(own_etcd, b"/registry/configmaps/default/raw%d" % number, orjson.dumps(config_map(f"raw{number}")))
+        os.kill(own_server.pid, signal.SIGCONT)
+        stale: list[str] = []
+
+        def believed() -> bool:
+            found = names(http.get(MAPS))
+            lost = [name for name in found if name.startswith("lost")]
+            stale.extend(lost)
+            return "kept" in found and not lost and len(found - {"kept"}) >= later
+
+        eventually(believed, timeout=30)
+        assert later or not stale, "what is no more was shown as what is there now"
 
 
 async def test_one_of_several_compacts(etcd_client: EtcdClient) -> None:

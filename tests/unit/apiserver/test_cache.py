@@ -101,6 +101,21 @@ def test_history_is_bounded(cache: ResourceCache, monkeypatch: pytest.MonkeyPatc
     assert cache.oldest == 2
 
 
+def test_history_is_bounded_in_bytes(cache: ResourceCache, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(cache, 1, "p")
+    monkeypatch.setattr(cache_module, "HISTORY_BYTES", 3 * len(cache.history[0].entry.data))
+    for revision in range(2, 6):
+        put(cache, revision, "p")
+    assert [event.revision for event in cache.history] == [3, 4, 5]
+    assert cache.oldest == 2
+    put(cache, 6, "p", app="x" * 10_000)
+    assert [event.revision for event in cache.history] == [6], "the last is always there"
+    cache.replace([], 6)
+    for revision in range(7, 10):
+        put(cache, revision, "p")
+    assert len(cache.history) == 3
+
+
 def test_a_new_list_calls_back_with_the_difference(cache: ResourceCache) -> None:
     put(cache, 1, "kept")
     put(cache, 2, "gone")
