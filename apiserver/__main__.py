@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import resource
 import sys
 
 from starlette.routing import Mount
@@ -139,8 +140,16 @@ async def _end_watches(process: Process, stores: Stores) -> None:
         await asyncio.sleep(END_WATCHES_EVERY)
 
 
+def _allow_files() -> None:
+    """As many connections as the machine's owner allows: what a shell or a container begins with (1,024) is a default
+    that Go's programs raise too."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
 def main() -> None:
     settings = parse(Settings)
+    _allow_files()
 
     async def start(process: Process) -> None:
         await serve_api(process, settings)

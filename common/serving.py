@@ -41,6 +41,8 @@ MAX_HEADERS = 4096
 PER_PIECE, PER_BYTE = 16, 2
 """Bytes that a chunked body may spend on saying where its pieces end, as Go counts them: what is beyond (extensions,
 trailers) is counted as a head is."""
+HIGH_WATER = 64 * 1024
+"""Bytes that wait for a client before whoever writes more has to wait (over TLS uvloop would take eight times that)."""
 MAX_PIPELINED = 16
 """Requests that a client may send before it has the answer to the first."""
 KEEP_ALIVE_PROBES = {socket.TCP_KEEPIDLE: 60, socket.TCP_KEEPINTVL: 15, socket.TCP_KEEPCNT: 4}
@@ -231,6 +233,7 @@ class CoxProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         keep_alive(transport)
+        transport.set_write_buffer_limits(high=HIGH_WATER)
         # app_state is copied into every scope of this connection, of websockets too
         peer = peer_identity(transport.get_extra_info("ssl_object"))
         self.app_state = {**self.app_state, "peer": peer, "abort": transport.abort, "answer": self.answer}

@@ -11,6 +11,7 @@ import random
 from base64 import b64encode
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import orjson
@@ -23,15 +24,13 @@ from apiserver.endpoints.sinks import Sink, sink_for
 from apiserver.endpoints.views import META, TableView, encoder_of, view_for
 from apiserver.storage.cache import Entry, Event
 from apiserver.storage.store import Store
-from apiserver.storage.watchers import Encoder, Scope, Watcher, line_for
+from apiserver.storage.watchers import PIECE, Encoder, Scope, Watcher, line_for
 from apiserver.types import Resource
 from common.api.status import Expired, Timeout
 
 BOOKMARK_SECONDS = 60.0
 LONGEST_SECONDS = 10 * 365 * 24 * 3600
 """What a timer can hold."""
-BATCH = 200
-"""Initial objects that are sent in one piece."""
 INITIAL_EVENTS_END = "k8s.io/initial-events-end"
 INITIAL_EVENTS_LIST_BLUEPRINT = "kubernetes.io/initial-events-list-blueprint"
 NO_COLUMNS = b'"columnDefinitions":[]'
@@ -109,12 +108,20 @@ def _within(event: Event, scope: Scope) -> bool:
 
 
 def _initial(start: Start, scope: Scope, encoder: Encoder) -> Iterator[bytes]:
-    """The lines that a watch begins with, in pieces."""
-    for at in range(0, len(start.entries), BATCH):
-        yield b"".join(encoder.line("ADDED", entry) for entry in start.entries[at : at + BATCH])
-    lines = [line for event in start.events if (line := line_for(event, scope, encoder)) is not None]
-    for at in range(0, len(lines), BATCH):
-        yield b"".join(lines[at : at + BATCH])
+    """The lines that a watch begins with, in pieces of about PIECE bytes: they may be of any size, and take long."""
+    objects = (encoder.line("ADDED", entry) for entry in start.entries)
+    events = (line_for(event, scope, encoder) for event in start.events)
+    lines, size = [], 0
+    for line in chain(objects, events):
+        if line is None:
+            continue
+        lines.append(line)
+        size += len(line)
+        if size >= PIECE:
+            yield b"".join(lines)
+            lines, size = [], 0
+    if lines:
+        yield b"".join(lines)
 
 
 def bookmark(resource: Resource, encoder: Encoder, revision: int, *, initial_end: bool = False) -> bytes:
@@ -195,6 +202,7 @@ class Stream:
         try:
             for piece in _initial(start, scope, self._encoder):
                 await self._sink.write(piece)
+                await asyncio.sleep(0)  # a client that takes it all at once is not the only one
             if options.initial_events and options.bookmarks:
                 await self._sink.write(self._bookmark(start.revision, initial_end=True))
             if options.bookmarks:

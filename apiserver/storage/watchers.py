@@ -26,8 +26,13 @@ INTERVAL = 0.004
 INTERVAL_PER_WATCHER = 0.0001
 MAX_INTERVAL = 0.05
 MAX_PENDING = 4 * 1024 * 1024
-PIECE = 256 * 1024
+PIECE = 64 * 1024
 """What is written at once: the transport keeps a copy of all that its client has not taken."""
+
+
+WORTH_JOINING = 4
+"""Watchers of a group for which lines are joined. Joined lines are a copy, and groups are as many as clients like;
+single lines are shared by all groups."""
 
 
 @dataclass(frozen=True)
@@ -73,10 +78,10 @@ class Watcher:
         self.gone = False
         """Closed because its client went away."""
 
-    def push(self, chunk: bytes) -> None:
+    def push(self, *chunks: bytes) -> None:
         if self.closed:
             return
-        self._size += len(chunk)
+        self._size += sum(map(len, chunks))
         if self._size > MAX_PENDING and self._chunks:
             self.dropped = self.gone = True
             self._chunks.clear()
@@ -84,7 +89,7 @@ class Watcher:
             if self._drop is not None:
                 self._drop()
             return
-        self._chunks.append(chunk)
+        self._chunks.extend(chunks)
         self._rouse()
 
     def close(self) -> None:
@@ -131,10 +136,10 @@ class Group:
         """How many events went to watchers."""
         count = len(self.lines)
         if count:
-            chunk = self.lines[0] if count == 1 else b"".join(self.lines)
-            self.lines.clear()
+            lines = [b"".join(self.lines)] if count > 1 and len(self.watchers) >= WORTH_JOINING else self.lines
             for watcher in self.watchers:
-                watcher.push(chunk)
+                watcher.push(*lines)
+            self.lines.clear()
         return count * len(self.watchers)
 
 

@@ -8,11 +8,12 @@ import orjson
 import pytest
 
 from apiserver.endpoints.views import PlainView, encoder_of
+from apiserver.endpoints.watch import Start, _initial
 from apiserver.resources.strategy import KindStrategy
 from apiserver.storage import cache as cache_module
 from apiserver.storage.cache import ResourceCache
 from apiserver.storage.encoding import encode, head_of, prefix_of, with_revision
-from apiserver.storage.watchers import MAX_PENDING, Hub, Scope, Watcher
+from apiserver.storage.watchers import MAX_PENDING, PIECE, Hub, Scope, Watcher
 from apiserver.types import Resource
 from common.api.selectors import EVERYTHING, parse_field_selector, parse_label_selector
 
@@ -166,3 +167,34 @@ async def test_a_watcher_that_takes_nothing_is_dropped() -> None:
     watcher.push(b"x")
     assert watcher.dropped
     assert await watcher.next() is None
+
+
+async def test_watchers_of_different_scopes_keep_the_same_bytes(cache: ResourceCache) -> None:
+    """A thousand selectors of clients that do not read must not be a thousand copies of what happens."""
+    hub = Hub(cache)
+    encoder = encoder_of(PlainView(PODS))
+    scopes = [Scope("", EVERYTHING, parse_field_selector(f"metadata.name!=x{n}")) for n in range(20)]
+    watchers = [hub.subscribe(scope, encoder)[0] for scope in scopes]
+    for revision in range(1, 11):
+        put(cache, revision, "a", on=str(revision))
+    hub.flush()
+    kept = {id(chunk) for watcher in watchers for chunk in watcher._chunks}
+    assert len(kept) == 10
+    lines = (await watchers[7].next() or b"").splitlines()
+    assert [orjson.loads(line)["object"]["metadata"]["resourceVersion"] for line in lines] == [
+        str(n) for n in range(1, 11)
+    ]
+
+
+def test_a_watch_begins_in_pieces_of_bytes(cache: ResourceCache) -> None:
+    for number in range(40):
+        put(cache, number + 1, f"p{number}", size="x" * 10_000)
+    encoder = encoder_of(PlainView(PODS))
+    scope = Scope("", EVERYTHING, EVERYTHING)
+    pieces = [
+        *_initial(Start(cache.all(), [], 40), scope, encoder),
+        *_initial(Start([], list(cache.history), 40), scope, encoder),
+    ]
+    assert max(map(len, pieces)) < PIECE + 11_000
+    assert len(b"".join(pieces).splitlines()) == 80
+    assert not list(_initial(Start([], [], 1), scope, encoder))
