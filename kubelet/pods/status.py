@@ -20,6 +20,7 @@ from lightkube.models.core_v1 import (
     PodIP,
     PodSpec,
     PodStatus,
+    VolumeMountStatus,
 )
 from lightkube.resources.core_v1 import Pod
 
@@ -160,6 +161,7 @@ def _container_status(
         started=running and latest.id in found.started,
         state=state,
         lastState=last or ContainerState(),
+        volumeMounts=_volume_mounts(container),
     )
 
 
@@ -184,7 +186,22 @@ def _without_runtime(container: Container, pod: Pod, found: Findings) -> Contain
         started=False,
         state=_waiting(waiting or Waiting(waiting_default(spec_of(pod)))),
         lastState=last or ContainerState(),
+        volumeMounts=_volume_mounts(container),
     )
+
+
+def _volume_mounts(container: Container) -> list[VolumeMountStatus] | None:
+    """What the container mounts, and whether read-only goes for mounts within too: of no runtime here it does."""
+    mounts = [
+        VolumeMountStatus(
+            name=mount.name,
+            mountPath=mount.mountPath,
+            readOnly=mount.readOnly,
+            recursiveReadOnly="Disabled" if mount.readOnly else None,
+        )
+        for mount in container.volumeMounts or ()
+    ]
+    return mounts or None
 
 
 def _waiting(waiting: Waiting) -> ContainerState:

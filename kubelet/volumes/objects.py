@@ -83,7 +83,7 @@ class _Cache(Generic[T]):
         entry = self._entry(namespace, name)
         entry.used = now
         async with entry.lock:
-            if entry.value is not None and (entry.current or entry.value.immutable or now - entry.fetched < self._ttl):
+            if entry.value is not None and (self._holds(entry) or now - entry.fetched < self._ttl):
                 return entry.value
             return await self._fetch(entry, namespace, name)
 
@@ -97,6 +97,7 @@ class _Cache(Generic[T]):
         entry.followers.discard(pod_uid)
         if not entry.followers:
             self.end_watch(entry)
+            del self._entries[namespace, name]  # a new pod sees what is there then, also instead of an immutable one
 
     def unwatched(self) -> list[tuple[str, str]]:
         """Those that are followed by nobody's watch yet."""
@@ -107,13 +108,19 @@ class _Cache(Generic[T]):
         ]
 
     def watches(self) -> int:
-        return sum(entry.watch is not None for entry in self._entries.values())
+        return sum(entry.watch is not None and not entry.watch.done() for entry in self._entries.values())
 
     def start_watch(self, namespace: str, name: str) -> None:
         entry = self._entry(namespace, name)
         if entry.watch is None:
             name_ = f"watch of {self._resource} {namespace}/{name}"
             entry.watch = asyncio.create_task(self._follow(entry, namespace, name), name=name_)
+
+    @staticmethod
+    def _holds(entry: _Entry[T]) -> bool:
+        """Whether the value is true without a look at the server: as long as a pod has it in its volumes."""
+        immutable = entry.value is not None and bool(entry.value.immutable)
+        return entry.current or (immutable and bool(entry.followers))
 
     @staticmethod
     def end_watch(entry: _Entry[T]) -> None:
