@@ -146,6 +146,8 @@ class ServiceAllocation:
     def _ports_of(self, spec: Object, owner: str, had: Collection[int]) -> Iterator[FieldError]:
         ports: list[dict[str, Any]] = spec.get("ports") or []
         by_number: dict[int, int] = {}
+        taken = {(p["nodePort"], p.get("protocol", "TCP")) for p in ports if p.get("nodePort")}
+        numbers = set(node_ports_of(spec))
         for index, port in enumerate(ports):
             number = port.get("nodePort")
             if not number:
@@ -157,12 +159,12 @@ class ServiceAllocation:
             if port.get("nodePort"):
                 continue
             # TCP and UDP of the same port share a node port, as upstream.
-            number = by_number.get(port["port"])
-            if number is None or any(
-                p.get("nodePort") == number and p.get("protocol", "TCP") == port.get("protocol", "TCP") for p in ports
-            ):
-                number = _choose(self._ports, "a nodePort", node_ports_of(spec))
+            number, protocol = by_number.get(port["port"]), port.get("protocol", "TCP")
+            if number is None or (number, protocol) in taken:
+                number = _choose(self._ports, "a nodePort", numbers)
             port["nodePort"] = by_number[port["port"]] = number
+            taken.add((number, protocol))
+            numbers.add(number)
 
     def _refused(self, port: int, owner: str) -> str:
         try:

@@ -17,13 +17,14 @@ from common.api.status import InternalError
 Headers = Sequence[tuple[bytes, bytes]]
 PREFIX = b"impersonate-"
 EXTRA = b"impersonate-extra-"
+NAMES = frozenset({b"impersonate-user", b"impersonate-group", b"impersonate-uid"})
 AUTHENTICATION = "authentication.k8s.io"
 ACCOUNT = "system:serviceaccount:"
 
 
 def asked(headers: Headers) -> bool:
     """Whether a request wants to act as somebody else."""
-    return any(name.startswith(PREFIX) for name, _ in headers)
+    return any(name in NAMES or name.startswith(EXTRA) for name, _ in headers)
 
 
 def impersonate(caller: User, headers: Headers, authorizer: Authorizer) -> User:
@@ -42,16 +43,16 @@ def without(headers: Headers) -> list[tuple[bytes, bytes]]:
 
 
 def _wanted(headers: Headers) -> User:
-    """As the headers say, nothing added."""
+    """As the headers say, nothing added. Of a name that is given twice, the first, as Go's Header.Get."""
     name, uid = "", ""
     groups: list[str] = []
     extra: dict[str, tuple[str, ...]] = {}
     for key, raw in headers:
         value = raw.decode("latin-1")
         if key == b"impersonate-user":
-            name = value
+            name = name or value
         elif key == b"impersonate-uid":
-            uid = value
+            uid = uid or value
         elif key == b"impersonate-group":
             groups.append(value)
         elif key.startswith(EXTRA):

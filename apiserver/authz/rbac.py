@@ -8,7 +8,7 @@ look-ups and a few set look-ups, and a change of a role holds for the next quest
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -48,8 +48,9 @@ class Compiled:
         return reason
 
 
-def rules_of(role: Object, cluster_roles: Iterable[Object]) -> tuple[Rule, ...]:
-    """A role's rules; those of an aggregated ClusterRole are its own and those of every role its selectors match.
+def rules_of(role: Object, cluster_roles: Collection[Object], above: frozenset[str] = frozenset()) -> tuple[Rule, ...]:
+    """A role's rules; those of an aggregated ClusterRole are its own and those of every role its selectors match, which
+    may be aggregated itself. ``above`` are the roles that it is asked for.
 
     Upstream has a controller write them into the role. Computed here they hold at once.
     """
@@ -58,10 +59,11 @@ def rules_of(role: Object, cluster_roles: Iterable[Object]) -> tuple[Rule, ...]:
     if not selectors:
         return rules
     parsed = [label_selector_from(s) for s in selectors]
+    above |= {role["metadata"]["name"]}
     for other in cluster_roles:
         labels = other["metadata"].get("labels") or {}
-        if other is not role and any(s.matches(labels) for s in parsed):
-            rules += tuple(other.get("rules") or ())
+        if other["metadata"]["name"] not in above and any(s.matches(labels) for s in parsed):
+            rules += rules_of(other, cluster_roles, above)
     return rules
 
 
@@ -99,10 +101,10 @@ class RBAC:
         """The rules that a roleRef stands for, or None when there is no such role."""
         store = self._stores["roles" if kind == "Role" else "clusterroles"]
         role = store.cached(namespace if kind == "Role" else "", name)
-        return None if role is None else list(rules_of(role, self._stores["clusterroles"].cached_list()))
+        return None if role is None else list(rules_of(role, self._cluster_roles()))
 
-    def aggregated(self, role: Object) -> list[Rule]:
-        return list(rules_of(role, self._stores["clusterroles"].cached_list()))
+    def _cluster_roles(self) -> list[Object]:
+        return list(self._stores["clusterroles"].cached_list())
 
     def _of(self, user: User) -> Compiled:
         self._refresh()
@@ -138,7 +140,7 @@ class RBAC:
         self._stale = False
 
     def _index(self) -> Mapping[Subject, list[Grant]]:
-        cluster_roles = list(self._stores["clusterroles"].cached_list())
+        cluster_roles = self._cluster_roles()
         resolved = {r["metadata"]["name"]: rules_of(r, cluster_roles) for r in cluster_roles}
         local = {
             (r["metadata"]["namespace"], r["metadata"]["name"]): tuple(r.get("rules") or ())

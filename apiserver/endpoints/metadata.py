@@ -21,6 +21,8 @@ from common.api.time import now_text
 from common.api.uid import new_uid
 
 MAX_ANNOTATIONS = 256 * 1024
+MAX_ERRORS = 1000
+"""Of one map: a body holds a hundred thousand wrong keys, and nobody reads what is wrong with each."""
 SUFFIX_LETTERS = "bcdfghjklmnpqrstvwxz2456789"
 MAX_GENERATED = 63
 STANDARD_FINALIZERS = frozenset({"kubernetes", "orphan", "foregroundDeletion"})
@@ -127,7 +129,8 @@ def validate_update(obj: Object, old: Object) -> list[FieldError]:
         if metadata.get(field) != before.get(field):
             errors.append(invalid_value(f"metadata.{field}", metadata.get(field), "field is immutable"))
     if "deletionTimestamp" in before:
-        added = [f for f in metadata.get("finalizers") or [] if f not in (before.get("finalizers") or [])]
+        kept = set(before.get("finalizers") or ())
+        added = [f for f in metadata.get("finalizers") or () if f not in kept]
         if added:
             shown = ", ".join(f'"{f}"' for f in added)
             errors.append(
@@ -147,6 +150,8 @@ def validate_common(metadata: dict[str, Any]) -> list[FieldError]:
         for key, value in labels.items():
             errors += [invalid_value("metadata.labels", key, text) for text in is_qualified_name(key)]
             errors += [invalid_value("metadata.labels", value, text) for text in is_label_value(value)]
+            if len(errors) > MAX_ERRORS:
+                break
     if annotations := metadata.get("annotations"):
         errors += _annotations(annotations)
     if owners := metadata.get("ownerReferences"):
@@ -161,6 +166,8 @@ def _annotations(annotations: dict[str, str]) -> list[FieldError]:
     size = 0
     for key, value in annotations.items():
         errors += [invalid_value("metadata.annotations", key, text) for text in is_qualified_name(key.lower())]
+        if len(errors) > MAX_ERRORS:
+            break
         size += len(key.encode()) + (len(value) if value.isascii() else len(value.encode()))
     if size > MAX_ANNOTATIONS:
         errors.append(

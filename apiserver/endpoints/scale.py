@@ -15,7 +15,7 @@ from apiserver.endpoints.apply import APPLY_PATCH, read_config
 from apiserver.endpoints.options import WriteOptions, write_options
 from apiserver.endpoints.patch import patch_type
 from apiserver.endpoints.request import Answer, Request, Target, json_answer
-from apiserver.endpoints.update import change_object, check_revision
+from apiserver.endpoints.update import change_object, check_identity, check_revision
 from apiserver.managedfields.apply import Apply
 from apiserver.managedfields.apply import apply as merge_applied
 from apiserver.managedfields.scale import path_of, to_parent, to_scale
@@ -24,7 +24,7 @@ from apiserver.schema import sent_kind
 from apiserver.storage.cache import Entry
 from apiserver.types import Object, ScalePaths
 from common.api.selectors import label_selector_from, selector_of_map
-from common.api.status import BadRequest, StatusError, invalid, invalid_value
+from common.api.status import StatusError, invalid, invalid_value
 from common.api.time import now_text
 
 SCALE = sent_kind("Scale", "autoscaling/v1")
@@ -81,9 +81,7 @@ async def update_scale(api: Api, request: Request, target: Target) -> Answer:
     options = write_options(request, "UpdateOptions")
     body, content_type = await request.body(), request.header(b"content-type")
     sent = api.decode_object(body, content_type, SCALE, options.validation, request.warnings)
-    name = sent["metadata"].get("name") or target.name
-    if name != target.name:
-        raise BadRequest(f"the name of the object ({name}) does not match the name on the URL ({target.name})")
+    check_identity(sent, target)
     pristine = orjson.dumps(sent)
 
     def change(scale: Object) -> Object:
@@ -106,6 +104,7 @@ async def patch_scale(api: Api, request: Request, target: Target) -> Answer:
         else:
             patched = api.apply_patch(content_type, scale, body, SCALE)
         conform: Object = api.conform(patched, SCALE, options.validation, body.decode(errors="replace")).object
+        check_identity(conform, target)
         return conform if is_apply else _tracked(options, scale, conform)
 
     return await _write(api, request, target, options, change)

@@ -8,6 +8,7 @@ https://github.com/kubernetes/community/blob/master/contributors/devel/sig-api-m
 
 from __future__ import annotations
 
+from collections import deque
 from typing import Any
 
 from apiserver.schema.model import NO_MERGE, ListOf, MapOf, Merge, Struct, Type
@@ -90,7 +91,8 @@ def merge_list(
     if key:
         merged, patch = _merge_maps(original, patch, key, item)
     else:
-        merged = original + [v for v in dict.fromkeys(patch) if v not in original]
+        there = set(original)
+        merged = original + [v for v in dict.fromkeys(patch) if v not in there]
     wanted = [_identity(e, key) for e in (patch if order is None else order)]
     return _ordered(merged, wanted, server_order, key)
 
@@ -99,7 +101,7 @@ def _merge_maps(original: list[Any], patch: list[Any], key: str, item: Type | No
     """The merged elements and the patch's own ones, without directives."""
     plain: list[Map] = []
     replace = False
-    merged = list(original)
+    deleted: set[Any] = set()
     for element in patch:
         if not isinstance(element, dict):
             raise PatchError("invalid JSON document")
@@ -111,16 +113,18 @@ def _merge_maps(original: list[Any], patch: list[Any], key: str, item: Type | No
             if len(element) > 1:
                 plain.append({k: v for k, v in element.items() if k != PATCH})
         elif directive == "delete":
-            wanted = _required(element, key)
-            merged = [e for e in merged if not (isinstance(e, dict) and e.get(key) == wanted)]
+            deleted.add(_required(element, key))
         else:
             raise PatchError(f"Unknown patch type found: {directive}")
     if replace:
         return [_without_directives(e) for e in plain], plain
+    merged = [e for e in original if not (isinstance(e, dict) and e.get(key) in deleted)]
+    places = {e.get(key): i for i, e in reversed(list(enumerate(merged))) if isinstance(e, dict)}
     for element in plain:
         wanted = _required(element, key)
-        at = next((i for i, e in enumerate(merged) if isinstance(e, dict) and e.get(key) == wanted), None)
+        at = places.get(wanted)
         if at is None:
+            places[wanted] = len(merged)
             merged.append(_without_directives(element))
         else:
             merged[at] = strategic_merge(merged[at], element, item)
@@ -151,15 +155,15 @@ def _identity(element: Any, key: str) -> Any:
 def _ordered(merged: list[Any], wanted: list[Any], server_order: list[Any], key: str) -> list[Any]:
     """Elements named in ``wanted`` in that order, others where the server has them, between those it knows."""
     rank = {identity: i for i, identity in reversed(list(enumerate(wanted)))}
-    named = sorted((e for e in merged if _identity(e, key) in rank), key=lambda e: rank[_identity(e, key)])
-    others = [e for e in merged if _identity(e, key) not in rank]
+    named = deque(sorted((e for e in merged if _identity(e, key) in rank), key=lambda e: rank[_identity(e, key)]))
+    others = deque(e for e in merged if _identity(e, key) not in rank)
     place = {identity: i for i, identity in reversed(list(enumerate(server_order)))}
     result: list[Any] = []
     while named and others:
         left, right = place.get(_identity(others[0], key)), place.get(_identity(named[0], key))
         first = others if left is not None and right is not None and left < right else named
-        result.append(first.pop(0))
-    return result + named + others
+        result.append(first.popleft())
+    return [*result, *named, *others]
 
 
 def _retain_keys(original: Map, patch: Map) -> None:
@@ -184,7 +188,8 @@ def _delete_from(original: Map, name: str, values: Any) -> None:
         raise PatchError("invalid patch format of primitive list")
     current = original.get(name)
     if isinstance(current, list):
-        original[name] = [v for v in current if v not in values]
+        gone = set(values)
+        original[name] = [v for v in current if v not in gone]
 
 
 def _without_directives(value: Any) -> Any:

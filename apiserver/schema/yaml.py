@@ -20,6 +20,7 @@ import orjson
 import yaml
 
 from apiserver import depth
+from apiserver.schema.model import MAX_STRICT_ERRORS
 from common.api.status import BadRequest
 
 Base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -167,7 +168,7 @@ class _Document:
 
     def _put_key(self, key: Any, event: Any) -> None:
         into = self._open[-1]
-        if key in into.value:
+        if key in into.value and len(self.duplicates) < MAX_STRICT_ERRORS:
             self.duplicates.append(f'line {event.start_mark.line + 1}: key "{key}" already set in map')
         into.key = key
 

@@ -65,7 +65,7 @@ async def handle(context: Context, connection: Connection, request: Request, sen
     name = connection.name or (binding.get("metadata") or {}).get("name", "")
     if not name:
         raise BadRequest("name is required")
-    check_name(binding, "Binding", name)
+    check_name(binding, "Binding", name, connection.namespace)
     check(binding)
     await admit(context, connection, request, binding)
     given = binding.get("metadata") or {}

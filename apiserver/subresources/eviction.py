@@ -92,7 +92,7 @@ def _forbidden(name: str, message: str) -> Forbidden:
 
 async def handle(context: Context, connection: Connection, request: Request, send: Send) -> Answer:
     eviction = await read_object(request, "Eviction", "policy/v1", any_version=True)
-    check_name(eviction, "Eviction", connection.name)
+    check_name(eviction, "Eviction", connection.name, connection.namespace)
     raw = dict(eviction.get("deleteOptions") or {})
     if request.query.get("dryRun"):
         raw["dryRun"] = request.query["dryRun"]

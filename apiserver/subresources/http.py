@@ -45,10 +45,12 @@ def is_dry_run(request: Request) -> bool:
     return "All" in request.query.get("dryRun", [])
 
 
-def check_name(obj: Object, kind: str, name: str) -> None:
-    """The body may leave its name out; else it must be that of the URL."""
-    given = (obj.get("metadata") or {}).get("name")
-    if given and given != name:
+def check_name(obj: Object, kind: str, name: str, namespace: str) -> None:
+    """The body may leave its name and namespace out; else they must be those of the URL."""
+    metadata = obj.get("metadata") or {}
+    if metadata.get("namespace") and metadata["namespace"] != namespace:
+        raise BadRequest("the namespace of the provided object does not match the namespace sent on the request")
+    if metadata.get("name") and metadata["name"] != name:
         raise BadRequest(f"name in URL does not match name in {kind} object")
 
 

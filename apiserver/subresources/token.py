@@ -55,7 +55,7 @@ def validate(request: Object, name: str) -> None:
 
 async def handle(context: Context, connection: Connection, request: Request, send: Send) -> Answer:
     review = await read_object(request, "TokenRequest", "authentication.k8s.io/v1")
-    check_name(review, "TokenRequest", connection.name)
+    check_name(review, "TokenRequest", connection.name, connection.namespace)
     if context.issuer is None:
         raise InternalError("Internal error occurred: no service-account signing key is configured")
     account = await context.store("", "serviceaccounts").get(connection.namespace, connection.name)
@@ -92,7 +92,7 @@ def _issue(
 
 async def _bound_to(context: Context, connection: Connection, ref: Object | None) -> dict[str, dict[str, str]]:
     """The claims for the object that the token is bound to; a pod's token names its node too."""
-    if not ref:
+    if ref is None:
         return {}
     kind, version = ref.get("kind", ""), ref.get("apiVersion", "")
     if kind not in BINDABLE or version != "v1":

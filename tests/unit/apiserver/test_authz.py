@@ -116,6 +116,20 @@ def test_aggregated_roles_hold_at_once() -> None:
     assert build(registry).authorize(ask("get", "widgets", group="x"))[0]
 
 
+def test_aggregation_goes_on_from_role_to_role_and_ends() -> None:
+    registry = MemoryRegistry()
+
+    def aggregated(name: str, of: str, labels: dict[str, str], **more: Any) -> None:
+        rule = {"clusterRoleSelectors": [{"matchLabels": {"to": of}}]}
+        registry.put(RBAC, "clusterroles", name, metadata={"labels": labels}, aggregationRule=rule, **more)
+
+    bind(registry, [], {"kind": "Group", "name": "devs"})
+    aggregated("r", "r", {"to": "view"})
+    aggregated("view", "view", {"to": "r"})
+    registry.put(RBAC, "clusterroles", "part", metadata={"labels": {"to": "view"}}, rules=[rule("get", "widgets", "x")])
+    assert build(registry).authorize(ask("get", "widgets", group="x"))[0]
+
+
 def test_masters_may_do_all() -> None:
     root = User("root", groups=("system:masters",))
     assert build(MemoryRegistry()).authorize(ask("delete", "nodes", user=root))[0]

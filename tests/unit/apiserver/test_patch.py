@@ -64,6 +64,19 @@ def test_primitive_lists_with_the_merge_strategy_unite() -> None:
     assert patched({"metadata": {"$deleteFromPrimitiveList/finalizers": ["a"]}})["metadata"]["finalizers"] == ["b"]
 
 
+def test_long_lists_are_merged_by_their_keys_and_not_pair_by_pair() -> None:
+    """Pair by pair, these two would take a minute."""
+    finalizers = [f"a.b/{i}" for i in range(20_000)]
+    owners = [{"uid": str(i), "name": "n"} for i in range(20_000)]
+    current = {"metadata": {"finalizers": finalizers[:15_000], "ownerReferences": owners[:15_000]}}
+    metadata = {"finalizers": finalizers[5_000:], "ownerReferences": owners[5_000:]}
+    merged = patched({"metadata": metadata}, current=current)["metadata"]
+    assert sorted(merged["finalizers"]) == sorted(finalizers)
+    assert sorted(o["uid"] for o in merged["ownerReferences"]) == sorted(o["uid"] for o in owners)
+    left = patched({"metadata": {"$deleteFromPrimitiveList/finalizers": finalizers[:14_999]}}, current=current)
+    assert left["metadata"]["finalizers"] == finalizers[14_999:15_000]
+
+
 def test_patch_directives() -> None:
     assert names(patched({"spec": {"containers": [{"name": "b", "$patch": "delete"}]}})) == ["a"]
     assert names(patched({"spec": {"containers": [{"$patch": "replace"}, {"name": "q"}]}})) == ["q"]
