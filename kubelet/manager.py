@@ -263,7 +263,7 @@ class PodManager:
         if is_mirror(pod):
             self._mirror_changed(pod)
         elif identity_of(pod).uid not in self._workers:
-            self._start(PodWorker(pod, self._tools, rejection=self._reject(pod)))
+            self._start(PodWorker(pod, self._tools, rejection=self._reject(pod), fits=self._fits))
 
     def _start(self, worker: PodWorker) -> None:
         uid = worker.identity.uid
@@ -277,9 +277,20 @@ class PodManager:
         """A pod that this node has accepted before (it has a status of it) is not judged again."""
         if (pod.status is not None and pod.status.startTime is not None) or meta_of(pod).deletionTimestamp is not None:
             return None
-        present = (worker for worker in self._workers.values() if not worker.gone)
-        others = [worker.pod for worker in present if not worker.finished and not is_terminal(worker.pod)]
-        return admit(pod, others, self._node(), self._config)
+        return admit(pod, self._others(pod), self._node(), self._config)
+
+    def _others(self, pod: Pod) -> list[Pod]:
+        """Those that take something of the node."""
+        uid = identity_of(pod).uid
+        present = (worker for worker in self._workers.values() if not worker.gone and worker.identity.uid != uid)
+        return [worker.pod for worker in present if not worker.finished and not is_terminal(worker.pod)]
+
+    def _fits(self, pod: Pod) -> str:
+        """Whether a pod of this node may become what its spec says now."""
+        node = self._node()
+        if admit(pod, [], node, self._config) is not None:
+            return "Infeasible"
+        return "Deferred" if admit(pod, self._others(pod), node, self._config) is not None else ""
 
     def _updated(self, old: Pod, new: Pod) -> None:
         if identity_of(old).uid != identity_of(new).uid:

@@ -391,6 +391,9 @@ class Runtime(Protocol):
     async def list_containers(self, pod_uid: str | None = None) -> list[RuntimeContainer]:
         """App containers and sandboxes of one pod or of all, whatever their state."""
 
+    async def update_container_resources(self, container_id: str, resources: Resources) -> None:
+        """While it runs. The oom_score_adj stays."""
+
     async def container_pid(self, container_id: str) -> int:
         """0 when it does not run."""
 

@@ -29,9 +29,6 @@ class Hierarchy(Protocol):
     def trees(self) -> tuple[Path, ...]:
         """Every place where a cgroup of that path may be: the runtime makes it in all of them."""
 
-    def memory_usage(self, path: str) -> int:
-        """Bytes."""
-
 
 @dataclass(frozen=True, slots=True)
 class V1:
@@ -57,9 +54,6 @@ class V1:
         if pids is not None:
             _put(pids / "pids.max", "max" if values.pids == -1 else values.pids)
 
-    def memory_usage(self, path: str) -> int:
-        return int((_within(self.mounts["memory"], path) / "memory.usage_in_bytes").read_text())
-
 
 @dataclass(frozen=True, slots=True)
 class V2:
@@ -81,9 +75,6 @@ class V2:
             _put(folder / "cpu.max", f"{quota} {values.cpu_period}")
         _put(folder / "memory.max", "max" if values.memory == -1 else values.memory)
         _put(folder / "pids.max", "max" if values.pids == -1 else values.pids)
-
-    def memory_usage(self, path: str) -> int:
-        return int((_within(self.root, path) / "memory.current").read_text())
 
 
 def find(mountinfo: str) -> Hierarchy | None:

@@ -7,6 +7,7 @@ live where the runtime puts them by itself: limits of single containers hold all
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import logging
 import time
 from collections.abc import Awaitable, Callable, Iterable
@@ -102,14 +103,12 @@ class PodCgroups:
             values = pod_values(spec, self._pod_pids, self._cfs_quota)
             await asyncio.to_thread(self._hierarchy.write, path, values)
 
-    async def memory_usage(self, spec: PodSpec, uid: str) -> int:
-        """Bytes; 0 when nobody knows."""
-        if self._hierarchy is None:
-            return 0
-        try:
-            return await asyncio.to_thread(self._hierarchy.memory_usage, self._names.pod(qos_class(spec), uid))
-        except OSError:
-            return 0
+    async def grow(self, spec: PodSpec, uid: str) -> None:
+        """Room for a pod that is resized: no limits until ``ensure`` sets the new ones. Raises OSError."""
+        await self._begin()
+        if self._hierarchy is not None and self._names.driver != "systemd":
+            values = dataclasses.replace(pod_values(spec), cpu_quota=-1, memory=-1, pids=None)
+            await asyncio.to_thread(self._hierarchy.write, self._names.pod(qos_class(spec), uid), values)
 
     async def remove(self, uid: str, spec: PodSpec | None = None) -> None:
         """Whatever its class was. What cannot go yet goes with the next sweep."""

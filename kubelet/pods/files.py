@@ -184,7 +184,7 @@ class PodDirectory:
 
     def remove(self) -> None:
         """All but volumes: a directory that still has some is left to the next sweep."""
-        for name in ("etc-hosts", "resolv.conf"):
+        for name in ("etc-hosts", "resolv.conf", "allocated_resources"):
             (self.path / name).unlink(missing_ok=True)
         shutil.rmtree(self.path / "containers", ignore_errors=True)
         try:

@@ -13,6 +13,7 @@ from common.api.time import now
 from kubelet.pods.files import PodDirectory
 from kubelet.pods.identity import find_container, identity_of, spec_of
 from kubelet.pods.observed import PodObservation
+from kubelet.pods.resources import resizable, show
 from kubelet.pods.status import CONDITIONS, Findings, Waiting, build_status, rejected_status
 from kubelet.pods.tools import Tools
 from kubelet.types import ContainerState, RuntimeContainer, RuntimeFailure
@@ -25,6 +26,7 @@ class Reporter:
         self.pod = pod
         self.status: PodStatus | None = None
         self.pod_ips: tuple[str, ...] = ()
+        self.resize: str | None = None
         self.before = _ids_before(pod.status)
         """Ids of the containers that an earlier run of the kubelet had found ready, and of those found started."""
         self._tools = tools
@@ -61,13 +63,25 @@ class Reporter:
             pod_ips=self.pod_ips,
             host_ips=self._tools.config.node_ips,
             terminating=terminating,
+            resize=self.resize,
         )
         pod = clone(self.pod)
         pod.status = self._base()
         if failure is not None:
             pod.status.phase, (pod.status.reason, pod.status.message) = "Failed", failure
         self.status = build_status(pod, observed, found)
+        self._show_resources(self.status, observed)
         return self.status
+
+    def _show_resources(self, status: PodStatus, observed: PodObservation) -> None:
+        spec = spec_of(self.pod)
+        statuses = {
+            each.name: each for each in (*(status.initContainerStatuses or ()), *(status.containerStatuses or ()))
+        }
+        for container in resizable(spec):
+            shown = statuses.get(container.name)
+            if shown is not None:
+                show(shown, self.pod, container, observed.latest(container.name), self._tools.config)
 
     def reject(self, reason: str, message: str) -> PodStatus:
         """The status of a pod that this node does not take."""

@@ -67,6 +67,8 @@ class Findings:
     host_ips: tuple[str, ...] = ()
     terminating: bool = False
     """The pod is being ended: its containers are not started again."""
+    resize: str | None = None
+    """How far a change of its resources has come."""
 
 
 def build_status(pod: Pod, observed: PodObservation, found: Findings) -> PodStatus:
@@ -88,6 +90,7 @@ def build_status(pod: Pod, observed: PodObservation, found: Findings) -> PodStat
         message=old.message,
         startTime=old.startTime or found.now,
         qosClass=old.qosClass or qos_class(spec),
+        resize=found.resize,
         hostIP=found.host_ips[0] if found.host_ips else None,
         hostIPs=[HostIP(ip=ip) for ip in found.host_ips] or None,
         podIP=found.pod_ips[0] if found.pod_ips else None,

@@ -31,6 +31,7 @@ from kubelet.pods.identity import (
 from kubelet.pods.observed import PodObservation, observe
 from kubelet.pods.probes import PodProbes
 from kubelet.pods.reporter import Reporter
+from kubelet.pods.resizer import Fits, Resizer
 from kubelet.pods.slots import StartSlot
 from kubelet.pods.starter import Prepared, SandboxError, Starter, StartFailed
 from kubelet.pods.status import Waiting
@@ -49,15 +50,19 @@ TERMINAL = ("Succeeded", "Failed")
 
 
 class PodWorker:
-    def __init__(self, pod: Pod, tools: Tools, *, rejection: tuple[str, str] | None = None) -> None:
-        """``rejection``: reason and message of why the node does not take the pod."""
-        self.pod = pod
+    def __init__(
+        self, pod: Pod, tools: Tools, *, rejection: tuple[str, str] | None = None, fits: Fits | None = None
+    ) -> None:
+        """``rejection``: reason and message of why the node does not take the pod; ``fits``: whether it may change."""
         self.identity = identity_of(pod)
         self.observed = PodObservation()
         self.gone = False
         self._tools = tools
         self._rejection = rejection
         self._directory = PodDirectory(tools.config.root_dir, self.identity.uid)
+        self._resizer = Resizer(pod, tools, self._directory.path, fits)
+        self.pod = pod = self._resizer.seen(pod)
+        """With the resources that it was promised; its spec may want others."""
         self._starter = Starter(tools, self._directory)
         self._terminator = Terminator(tools)
         self._writer = StatusWriter(tools.client, self.identity, pod)
@@ -103,13 +108,14 @@ class PodWorker:
 
     def update(self, pod: Pod) -> None:
         """A newer version from the API server."""
+        pod = self._resizer.seen(pod)
         relevant = pod.spec != self.pod.spec or grace_changed(pod, self.pod) or gates(pod) != gates(self.pod)
         self.pod = pod
         self._reporter.pod = pod
         self._writer.seen(pod)
         if is_deleting(pod):
             self._ending.set()
-        if relevant:
+        if relevant or self._resizer.pending:
             self.wake()
 
     def mirrored(self, mirror: Pod) -> None:
@@ -118,7 +124,7 @@ class PodWorker:
 
     def removed(self, pod: Pod) -> None:
         """The API server has no such pod any more: it was deleted with force, or while nobody watched."""
-        self.pod = self._reporter.pod = pod
+        self.pod = self._reporter.pod = self._resizer.seen(pod)
         self.gone = self._writer.gone = True
         self._ending.set()
         self.wake()
@@ -200,6 +206,8 @@ class PodWorker:
             await self._finish(failure if deadline == 0 and not self._finished() else None)
             return None
         self._probe()
+        self.pod = self._reporter.pod = await self._resizer.decide()
+        self._reporter.resize = self._resizer.status
         actions = compute_actions(spec_of(self.pod), self.observed, self._probes.findings())
         if actions.kill_pod and not actions.create_sandbox:
             await self._finish(None)
@@ -207,13 +215,14 @@ class PodWorker:
         if self.status is None or actions.start:
             await self._report(within=SETTLE)
         retry = await self._apply(actions)
-        if actions.start or actions.kill:
+        resized = await self._resize()
+        if actions.start or actions.kill or resized:
             self.observed = await self._observe()
             self._probe()
         await self._report()
         await self._link_logs()
         await self._remove_superseded()
-        return min((each for each in (retry, deadline) if each is not None), default=None)
+        return min((each for each in (retry, deadline, self._resizer.retry) if each is not None), default=None)
 
     async def _observe(self) -> PodObservation:
         return observe(await self._tools.runtime.list_containers(self.identity.uid))
@@ -232,6 +241,18 @@ class PodWorker:
         async with StartSlot(self._tools.starts) as slot:
             prepared = await self._prepare(actions, slot)
             return await self._start_all(actions.start, prepared, slot)
+
+    async def _resize(self) -> bool:
+        """Whether a container was changed or ended."""
+        restarts, changed = await self._resizer.apply(self.pod, self.observed)
+        self._reporter.resize = self._resizer.status
+        if restarts:
+            await self._report()
+        for step in restarts:
+            text = f"Container {step.container.name} resize requires restart"
+            await self._terminator.kill(self.pod, step.container, grace_period(self.pod), self._pod_ip(), text)
+            self.wake()
+        return changed
 
     async def _prepare(self, actions: Actions, slot: StartSlot) -> Prepared:
         volumes = asyncio.ensure_future(self._tools.volumes.mount(self.pod))

@@ -31,6 +31,7 @@ REPLACED_LISTS = ("podIPs", "hostIPs")
 
 _REMOVED = frozenset(
     {"reason", "message", "podIP", "podIPs", "hostIP", "hostIPs", "initContainerStatuses", "ephemeralContainerStatuses"}
+    | {"resize"}
 )
 
 
@@ -53,7 +54,7 @@ def status_patch(identity: PodIdentity, old: PodStatus | None, new: PodStatus) -
 
 
 def _owned(status: dict[str, Any]) -> list[str]:
-    """Fields that the kubelet may remove: others in a status (nominatedNodeName, resize) are not its own."""
+    """Fields that the kubelet may remove: others in a status (nominatedNodeName) are not its own."""
     return [key for key in status if key in _REMOVED]
 
 

@@ -253,6 +253,21 @@ class DockerRuntime:
             if "is already in progress" not in str(error):
                 raise
 
+    async def update_container_resources(self, container_id: str, resources: Resources) -> None:
+        memory = resources.memory_bytes or None  # a limit that is there is never taken away
+        self._known.pop(container_id, None)
+        await self._pool.call(
+            lambda api: api.update_container(
+                container_id,
+                cpu_shares=resources.cpu_shares,
+                cpu_period=resources.cpu_period or None,
+                cpu_quota=resources.cpu_quota or None,
+                mem_limit=memory,
+                memswap_limit=memory,
+            )
+        )
+        self._known.pop(container_id, None)
+
     async def list_containers(self, pod_uid: str | None = None) -> list[RuntimeContainer]:
         label = LABEL_POD_UID if pod_uid is None else f"{LABEL_POD_UID}={pod_uid}"
         filters = {"label": [label, self._node_label]}

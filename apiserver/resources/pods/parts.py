@@ -30,7 +30,14 @@ def keep_all_but(pod: Object, old: Object, part: str) -> None:
     elif _same_containers(spec, before):
         pod["spec"] = {**before, **{kind: _resized(spec, before, kind) for kind in _kinds(before)}}
     put_back(pod, old, "status")
+    if part == RESIZE and _resources(pod) != _resources(old):
+        pod["status"] = {**(pod.get("status") or {}), "resize": "Proposed"}
     put_back(pod["metadata"], old["metadata"], *_METADATA)
+
+
+def _resources(pod: Object) -> list[Any]:
+    spec = pod.get("spec") or {}
+    return [container.get("resources") or {} for kind in _kinds(spec) for container in spec[kind]]
 
 
 def _kinds(spec: Spec) -> list[str]:

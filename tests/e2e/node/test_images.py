@@ -85,12 +85,10 @@ def test_policies_and_what_is_said(kubectl: Kubectl, machine: Machine, registry:
     registry.add("team/app", layer, "v2", Cmd=SLEEP)
     kubectl.running("wrong")  # it tries again by itself
 
-    def listed() -> bool:
-        images = kubectl.get("node", machine.node)["status"]["images"]
-        return any(f"{image}:v1" in each["names"] and each["sizeBytes"] > 0 for each in images)
-
-    eventually("the node shows its images", listed, 100)
-    assert len(kubectl.get("node", machine.node)["status"]["images"]) <= 50
+    images = kubectl.get("node", machine.node)["status"]["images"]
+    assert any(machine.image in each["names"] and each["sizeBytes"] > 0 for each in images)
+    assert 0 < len(images) <= 50
+    assert images == sorted(images, key=lambda each: -each["sizeBytes"])
 
 
 def secret(name: str, host: str, user: str, password: str, *, old: bool = False) -> dict[str, object]:
