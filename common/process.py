@@ -8,7 +8,6 @@ which is the one recovery that is always right.
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 import os
 import signal
@@ -25,6 +24,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
+from common import collector
 from common.api.duration import parse_duration
 from common.serving import TLSOptions, serve
 
@@ -35,8 +35,6 @@ CHECK_SECONDS = 5.0
 """How long a health check may take."""
 CREDENTIALS_SECONDS = 30.0
 """How often the files of the own credentials are looked at."""
-FREEZE_SECONDS = 15.0
-"""After this long what a process loads at its start is there."""
 
 
 def _seconds(value: object) -> object:
@@ -269,7 +267,7 @@ async def _run(
             process.spawn(_called(main, process), name=name)
             if files := settings.credentials():
                 process.spawn(stop_on_renewal(process.stop, files), name="credentials")
-            asyncio.get_running_loop().call_later(FREEZE_SECONDS, _freeze)
+            process.spawn(collector.run(), name="collector")
             if port is not None:
                 app = health_app(process)
                 process.spawn(serve(app, host=settings.bind_address, port=port, tls=tls), name="health")
@@ -310,12 +308,6 @@ def _stamps(files: Sequence[str]) -> list[tuple[int, int] | None]:
         else:
             stamps.append((status.st_mtime_ns, status.st_ino))
     return stamps
-
-
-def _freeze() -> None:
-    """What was loaded at the start stays for good: the collector need not walk it again and again."""
-    gc.collect()
-    gc.freeze()
 
 
 def _leaves(group: BaseExceptionGroup[Any]) -> list[BaseException]:
