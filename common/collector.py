@@ -3,7 +3,7 @@
 Nearly all is freed by its count of references; what is left to the collector are cycles. A walk of everything takes ten
 milliseconds for ten thousand objects that a cache keeps, and under load Python began one every second or two: each held
 up all requests that were under way, which made a good part of the slowest percent. Now young objects are looked through
-a few thousand at a time (a millisecond), everything every FULL_SECONDS, and what a process loads at its start never.
+some thousand at a time (a millisecond), everything every FULL_SECONDS, and what a process loads at its start never.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import gc
 
-YOUNG, MIDDLE = 2000, 20
+YOUNG, MIDDLE = 1500, 6
 """Allocations between two looks at the young, and such looks between two at those that survived one."""
 NEVER = 1_000_000_000
 FREEZE_SECONDS = 15.0
