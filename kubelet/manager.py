@@ -33,7 +33,6 @@ from kubelet.pods.handlers import Handlers
 from kubelet.pods.identity import identity_of, is_mirror
 from kubelet.pods.observed import observe
 from kubelet.pods.orphans import end_orphan
-from kubelet.pods.probemetrics import ProbeMetrics
 from kubelet.pods.tools import Tools
 from kubelet.pods.worker import PodWorker, newest
 from kubelet.staticpods.mirrors import MirrorClient, Mirrors, reflects
@@ -90,7 +89,6 @@ class PodManager:
         self._relisted = time.monotonic()
         self._seen: dict[str, frozenset[tuple[str, str]]] = {}
         self._handlers = Handlers(runtime)
-        self.probe_metrics = ProbeMetrics()
         self._static: dict[str, Pod] | None = None
         """What the manifests say by namespace and name; None until they have been read."""
         self._static_read = asyncio.Event()
@@ -111,7 +109,6 @@ class PodManager:
             images=images,
             recorder=recorder,
             handlers=self._handlers,
-            probe_metrics=self.probe_metrics,
             services=lambda namespace: self._services.store.by_index("namespace", namespace),
             services_read=self._services.wait_synced,
             bind_sub_path=lambda wanted: volumes.bind_sub_path(wanted),

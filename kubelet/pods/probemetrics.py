@@ -5,42 +5,23 @@ https://kubernetes.io/docs/reference/instrumentation/metrics/ (prober_probe_tota
 
 from __future__ import annotations
 
-from prometheus_client import CollectorRegistry, Counter, Histogram
-
+from kubelet.metrics import PROBE_DURATION, PROBE_TOTAL
 from kubelet.pods.identity import PodIdentity
 
-_WHERE = ("probe_type", "container", "pod", "namespace")
 RESULTS = ("successful", "failed")
 
 
-class ProbeMetrics:
-    """In a registry of its own: these series are many, and who wants them asks for them."""
+def count(pod: PodIdentity, container: str, kind: str, ok: bool, seconds: float) -> None:
+    name = kind.capitalize()
+    result = RESULTS[0] if ok else RESULTS[1]
+    PROBE_TOTAL.labels(name, result, container, pod.name, pod.namespace, pod.uid).inc()
+    if ok:
+        PROBE_DURATION.labels(name, container, pod.name, pod.namespace).observe(seconds)
 
-    def __init__(self) -> None:
-        self.registry = CollectorRegistry()
-        self._total = Counter(
-            "prober_probe",
-            "Cumulative number of a liveness, readiness or startup probe for a container by result.",
-            ("probe_type", "result", "container", "pod", "namespace", "pod_uid"),
-            registry=self.registry,
-        )
-        self._duration = Histogram(
-            "prober_probe_duration_seconds",
-            "Duration in seconds for a probe response.",
-            _WHERE,
-            registry=self.registry,
-        )
 
-    def count(self, pod: PodIdentity, container: str, kind: str, ok: bool, seconds: float) -> None:
-        name = kind.capitalize()
-        result = RESULTS[0] if ok else RESULTS[1]
-        self._total.labels(name, result, container, pod.name, pod.namespace, pod.uid).inc()
-        if ok:
-            self._duration.labels(name, container, pod.name, pod.namespace).observe(seconds)
-
-    def forget(self, pod: PodIdentity, container: str, kind: str) -> None:
-        """The container is not probed so any more."""
-        name = kind.capitalize()
-        for result in RESULTS:
-            self._total.remove(name, result, container, pod.name, pod.namespace, pod.uid)
-        self._duration.remove(name, container, pod.name, pod.namespace)
+def forget(pod: PodIdentity, container: str, kind: str) -> None:
+    """The container is not probed so any more: its rows would stay for good."""
+    name = kind.capitalize()
+    for result in RESULTS:
+        PROBE_TOTAL.remove(name, result, container, pod.name, pod.namespace, pod.uid)
+    PROBE_DURATION.remove(name, container, pod.name, pod.namespace)

@@ -16,11 +16,11 @@ from typing import Literal
 
 from lightkube.models.core_v1 import Container, Probe
 
+from kubelet.pods import probemetrics
 from kubelet.pods.actions import ProbeFindings
 from kubelet.pods.backoff import utcnow
 from kubelet.pods.handlers import Handlers, Outcome, Target
 from kubelet.pods.identity import PodIdentity
-from kubelet.pods.probemetrics import ProbeMetrics
 from kubelet.types import RuntimeContainer
 
 Kind = Literal["startup", "liveness", "readiness"]
@@ -75,16 +75,14 @@ class PodProbes:
         changed: Callable[[], None],
         unhealthy: Callable[[Container, str], None],
         warned: Callable[[Container, str], None] = lambda container, message: None,
-        metrics: ProbeMetrics | None = None,
         pod: PodIdentity = NOBODY,
     ) -> None:
         """``changed`` is called when a verdict changes, ``unhealthy(container, message)`` for each failure,
-        ``warned`` for what is good and yet strange. What is found is counted in ``metrics`` as the ``pod``'s."""
+        ``warned`` for what is good and yet strange. What is found is counted as the ``pod``'s."""
         self._handlers = handlers
         self._changed = changed
         self._unhealthy = unhealthy
         self._warned = warned
-        self._metrics = metrics if metrics is not None else ProbeMetrics()
         self._pod = pod
         self._watched: dict[str, _Watched] = {}
 
@@ -113,14 +111,14 @@ class PodProbes:
                 task = watched.tasks.pop(kind, None)
                 if task is not None:
                     task.cancel()
-                    self._metrics.forget(self._pod, watched.container.name, kind)
+                    probemetrics.forget(self._pod, watched.container.name, kind)
                 watched.verdicts.pop(kind, None)
 
     def stop(self) -> None:
         for container_id, watched in list(self._watched.items()):
             self._end(container_id)
             for kind in KINDS:
-                self._metrics.forget(self._pod, watched.container.name, kind)
+                probemetrics.forget(self._pod, watched.container.name, kind)
 
     def findings(self) -> ProbeFindings:
         failed: dict[str, str] = {}
@@ -188,7 +186,7 @@ class PodProbes:
             text = f"{kind.capitalize()} probe errored and resulted in unknown state: {error}"
             self._unhealthy(target.container, text)
             return None
-        self._metrics.count(self._pod, target.container.name, kind, outcome.ok, time.monotonic() - began)
+        probemetrics.count(self._pod, target.container.name, kind, outcome.ok, time.monotonic() - began)
         if not outcome.ok:
             self._unhealthy(target.container, f"{kind.capitalize()} probe failed: {outcome.output}")
         elif outcome.warning:

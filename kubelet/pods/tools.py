@@ -16,7 +16,6 @@ from kubelet.logs.keeper import LogKeeper
 from kubelet.pods.backoff import Backoff
 from kubelet.pods.handlers import Handlers
 from kubelet.pods.identity import field_path, spec_of
-from kubelet.pods.probemetrics import ProbeMetrics
 from kubelet.types import KubeletConfig, Network, ObjectSource, Runtime, SubPath, Volumes
 
 
@@ -31,7 +30,6 @@ class Tools:
     images: ImageManager
     recorder: Recorder
     handlers: Handlers
-    probe_metrics: ProbeMetrics
     services: Callable[[str], Iterable[Service]]
     """The services of a namespace, as far as they are known."""
     services_read: Callable[[], Awaitable[object]]

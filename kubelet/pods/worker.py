@@ -71,7 +71,6 @@ class PodWorker:
             changed=self.wake,
             unhealthy=self._unhealthy,
             warned=self._warned,
-            metrics=tools.probe_metrics,
             pod=self.identity,
         )
         self._reporter = Reporter(pod, tools, self._directory)
@@ -376,7 +375,7 @@ class PodWorker:
         if failure is None:
             await self._report()  # how it ended, before what is left of it is taken down
         await self._end_everything(grace_period(self.pod))
-        await self._report(failure=failure)
+        await self._report(terminating=True, failure=failure)
         await self._tools.volumes.unmount(self.identity.uid)
         await self._tools.cgroups.remove(self.identity.uid, spec_of(self.pod))
         self._cleaned = True

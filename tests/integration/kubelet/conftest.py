@@ -26,7 +26,6 @@ from kubelet.logs.keeper import LogKeeper
 from kubelet.logs.paths import LogPaths
 from kubelet.pods.backoff import Backoff
 from kubelet.pods.handlers import Handlers
-from kubelet.pods.probemetrics import ProbeMetrics
 from kubelet.pods.tools import Tools
 from kubelet.pods.worker import PodWorker
 from kubelet.runtime.docker import DockerRuntime
@@ -177,7 +176,6 @@ class Node:
             images=images,
             recorder=self.recorder,
             handlers=self.handlers,
-            probe_metrics=ProbeMetrics(),
             services=lambda namespace: self.services if self.services_read.is_set() else [],
             services_read=self.services_read.wait,
             bind_sub_path=SubPaths(Path(self.config.root_dir)).bind,
