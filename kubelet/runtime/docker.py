@@ -469,6 +469,9 @@ class DockerRuntime:
     async def attach(self, container_id: str, *, tty: bool = False, stdin: bool = False) -> ExecSession:
         path = f"/v{await self._pool.api_version()}/containers/{container_id}/attach"
         query = f"?stream=1&stdout=1&stderr=1&stdin={int(stdin)}"
+        raw = await self._pool.call(lambda api: api.inspect_container(container_id))
+        # Docker ends the output together with the input of a container whose stdin stays open for the next client.
+        once = bool(raw["Config"].get("StdinOnce"))
         reader, writer = await open_hijacked(self._socket_path, path + query, None)
 
         async def resize(width: int, height: int) -> None:
@@ -477,7 +480,7 @@ class DockerRuntime:
         async def exit_code() -> int:
             return 0
 
-        return HijackedSession(reader, writer, tty=tty, resize=resize, exit_code=exit_code)
+        return HijackedSession(reader, writer, tty=tty, resize=resize, exit_code=exit_code, half_close=once)
 
     async def stats(self, container_id: str) -> ContainerStats:
         raw = await self._pool.call(lambda api: api.stats(container_id, stream=False, one_shot=True))

@@ -94,7 +94,10 @@ class HijackedSession:
         tty: bool,
         resize: Callable[[int, int], Awaitable[None]],
         exit_code: Callable[[], Awaitable[int]],
+        half_close: bool = True,
     ) -> None:
+        """``half_close``: the process sees the end of its stdin when its client has nothing more to say."""
+        self._half_close = half_close
         self._reader = reader
         self._writer = writer
         self._tty = tty
@@ -109,7 +112,7 @@ class HijackedSession:
         await self._writer.drain()
 
     async def close_stdin(self) -> None:
-        if self._writer.can_write_eof() and not self._writer.is_closing():
+        if self._half_close and self._writer.can_write_eof() and not self._writer.is_closing():
             self._writer.write_eof()
 
     async def resize(self, width: int, height: int) -> None:

@@ -31,7 +31,7 @@ def test_values(kubectl: Kubectl) -> None:
     }  # fmt: skip
     resources = {
         "CPU": ("limits.cpu", "1m"), "CPUS": ("limits.cpu", "1"), "MEMORY": ("limits.memory", "1Mi"),
-        "BYTES": ("requests.memory", "1"), "ASKED": ("requests.cpu", "100m"),
+        "BYTES": ("requests.memory", "1"), "ASKED": ("requests.cpu", "1m"),
         "DISK": ("limits.ephemeral-storage", "1Mi"),
     }  # fmt: skip
     env: list[dict[str, Any]] = [{"name": n, "valueFrom": {"fieldRef": {"fieldPath": p}}} for n, p in fields.items()]
@@ -69,7 +69,7 @@ def test_values(kubectl: Kubectl) -> None:
         "NAME": "values", "NAMESPACE": kubectl.namespace, "UID": pod["metadata"]["uid"],
         "NODE": kubectl.machine.node, "ACCOUNT": "default", "HOST": "192.0.2.10", "HOSTS": "192.0.2.10", "IP": ip,
         "IPS": ip, "LABEL": "web", "NOTE": "a note", "NONE": "", "CPU": "1500", "CPUS": "2", "MEMORY": "64",
-        "BYTES": str(64 << 20), "ASKED": "3", "DISK": "2", "KEY": "v", "SECRET": "hidden", "password": "hidden",
+        "BYTES": str(64 << 20), "ASKED": "250", "DISK": "2", "KEY": "v", "SECRET": "hidden", "password": "hidden",
         "C_k": "v", "C_1.odd-key": "odd", "OWN": "mine", "LATER": "x",
         "TEXT": "v-80-values-$(KEY)-$(UNKNOWN)-$(LATER)-$KEY-$",
         "MY_SVC_SERVICE_HOST": address, "MY_SVC_SERVICE_PORT": "80", "MY_SVC_SERVICE_PORT_80_8080": "80",
