@@ -12,12 +12,12 @@ from functools import lru_cache
 from typing import Any
 
 from apiserver.authn import websocket
-from apiserver.authn.request_header import RequestHeaders
 from apiserver.authn.settings import AuthnSettings, audiences
 from apiserver.authn.tokenfile import TokenFile
 from apiserver.authn.tokens import ServiceAccountTokens, build_verifier
 from apiserver.types import Registry, User
 from common.api.status import Unauthorized
+from common.request_header import HeaderOptions, RequestHeaders
 
 ANONYMOUS = User("system:anonymous", groups=("system:unauthenticated",))
 ANONYMOUS_PATHS = ("/healthz", "/livez", "/readyz", "/version")
@@ -76,7 +76,7 @@ class RequestAuthenticator:
             named = self._proxies.user(peer, scope["headers"])
             if named is not None:
                 scope["headers"][:] = self._proxies.without(scope["headers"])
-                return _authenticated(named)
+                return _authenticated(User(named.name, groups=named.groups, extra=named.extra))
             if not self._proxies.names_users(peer):
                 peer = None
         if peer is not None and peer.common_name:
@@ -109,5 +109,19 @@ def build(settings: AuthnSettings, registry: Registry) -> RequestAuthenticator:
     token_file = TokenFile(settings.token_auth_file) if settings.token_auth_file else None
     verifier = build_verifier(settings)
     accounts = ServiceAccountTokens(verifier, registry) if verifier else None
-    proxies = RequestHeaders(settings) if settings.requestheader_client_ca_file else None
-    return RequestAuthenticator(TokenAuthenticator(token_file, accounts, audiences(settings)), proxies)
+    return RequestAuthenticator(TokenAuthenticator(token_file, accounts, audiences(settings)), _proxies(settings))
+
+
+def _proxies(settings: AuthnSettings) -> RequestHeaders | None:
+    if not settings.requestheader_client_ca_file:
+        return None
+    return RequestHeaders(
+        HeaderOptions(
+            settings.requestheader_client_ca_file,
+            settings.client_ca_file,
+            settings.requestheader_allowed_names,
+            settings.requestheader_username_headers,
+            settings.requestheader_group_headers,
+            settings.requestheader_extra_headers_prefix,
+        )
+    )
