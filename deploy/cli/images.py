@@ -53,6 +53,10 @@ CLUSTER = (
     ),
     Image("coxswain/node:latest", "node", (*_PYTHON, "kubelet", "proxy", "deploy/node")),
 )
+ADDONS = (
+    Image("coxswain/metrics-server:latest", "metrics-server", (*_PYTHON, "addons/*.py", "addons/metrics_server/*.py")),
+)
+"""Run as pods: pushed to the cluster's registry, and applied from their manifests."""
 SAMPLES = (
     Image("busybox:1.35", "busybox", (), _SAMPLES),
     Image("httpd:v1", "httpd", ("deploy/images/httpd-serve",), _SAMPLES, {"VERSION": "v1"}),
@@ -64,7 +68,7 @@ SAMPLES = (
 def ensure() -> bool:
     """Build what is missing or outdated; whether anything was built."""
     base = ensure_base()
-    stale = [image for image in (*CLUSTER, *SAMPLES) if built_hash(image.tag) != content_hash(image, base)]
+    stale = [image for image in (*CLUSTER, *ADDONS, *SAMPLES) if built_hash(image.tag) != content_hash(image, base)]
     if any("requirements.lock" in image.inputs for image in stale):
         fetch_wheels()
     for image in stale:

@@ -6,8 +6,9 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 
-from deploy.cli import cluster, images, machine, registry, testing
+from deploy.cli import addons, cluster, images, machine, registry, testing
 from deploy.cli.console import STATE, CoxError, say, step, try_run
 
 
@@ -53,7 +54,7 @@ def _parser() -> argparse.ArgumentParser:
 
     load = commands.add_parser("load", help="give a local image to every node, under its plain name")
     load.add_argument("image", nargs="+", metavar="IMAGE")
-    load.set_defaults(action=_load)
+    load.set_defaults(action=_load_images)
 
     test = commands.add_parser("test", help="install what the tests need and run them")
     test.add_argument("layer", nargs="?", choices=[*testing.LAYERS, "all"], default="all")
@@ -67,7 +68,7 @@ def _up(options: argparse.Namespace) -> int:
     machine.ensure()
     images.ensure()
     changed = cluster.up(settings)
-    _load_samples()
+    _load()
     if options.merge_kubeconfig or _wants_merge():
         say(f"  The cluster is the current context of {cluster.merge_kubeconfig()}")
     say("The cluster is ready." if changed else "The cluster is up already; nothing was changed.")
@@ -75,12 +76,14 @@ def _up(options: argparse.Namespace) -> int:
     return 0
 
 
-def _load_samples() -> None:
-    with step("Loading sample images") as current:
+def _load() -> None:
+    """Add-ons and samples at the same time: pushing is mostly compressing, with one core each."""
+    with step("Installing add-ons, loading sample images"), ThreadPoolExecutor(1) as pool:
         registry.trust_registry()
+        installing = pool.submit(addons.install)
         for image in images.SAMPLES:
-            current.detail = image.tag
             registry.load(image.tag)
+        installing.result()
 
 
 def _wants_merge() -> bool:
@@ -163,7 +166,7 @@ def _images(_: argparse.Namespace) -> int:
     return 0
 
 
-def _load(options: argparse.Namespace) -> int:
+def _load_images(options: argparse.Namespace) -> int:
     registry.trust_registry()
     for image in options.image:
         with step(f"Loading {image}") as current:
