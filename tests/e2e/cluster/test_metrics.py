@@ -28,10 +28,15 @@ def rows(text: str) -> list[list[str]]:
 def test_top(kubectl: Kubectl) -> None:
     wait_for("metrics-server serves", lambda: condition(kubectl, METRICS).get("status") == "True")
     kubectl("create", "deployment", "web", "--image=httpd:v1", "--replicas=2")
-    loop = {"spec": {"containers": [{"name": "busy", "image": "busybox:1.35", "command": ["sh", "-c", "while :; do :; done"],
-                                     "resources": {"limits": {"cpu": "200m"}}},
-                                    {"name": "quiet", "image": "busybox:1.35", "command": ["sleep", "600"]}]}}  # fmt: skip
-    kubectl("run", "pair", "--image=busybox:1.35", f"--overrides={json.dumps(loop)}")
+    busy = {
+        "name": "busy",
+        "image": "busybox:1.35",
+        "command": ["sh", "-c", "while :; do :; done"],
+        "resources": {"limits": {"cpu": "200m"}},
+    }
+    quiet = {"name": "quiet", "image": "busybox:1.35", "command": ["sleep", "600"]}
+    pair = {"spec": {"containers": [busy, quiet]}}
+    kubectl("run", "pair", "--image=busybox:1.35", f"--overrides={json.dumps(pair)}")
     kubectl("wait", "--for=condition=Ready", "pod", "--all", "--timeout=90s")
 
     def all_told() -> list[list[str]] | None:
@@ -92,9 +97,7 @@ def test_an_api_that_is_away_is_told_of_and_others_go_on(kubectl: Kubectl) -> No
     assert 'no addresses with port name "https"' in condition(kubectl, AWAY)["message"]
     refused = kubectl.attempt("get", "--raw", "/apis/away.example.com/v1/things")
     assert refused.code != 0 and "currently unable to handle the request" in refused.err
-    listed = kubectl.attempt("api-resources")
-    assert "deployments" in listed.out
-    assert "away.example.com/v1" in listed.err
+    assert "deployments" in kubectl("api-resources")
     kubectl("create", "configmap", "others", "--from-literal=go=on")
     assert "others" in kubectl("get", "configmaps", "-o", "name")
     kubectl("top", "nodes")
