@@ -500,6 +500,8 @@ class MountedVolume:
     """A directory or file, or a block device's node."""
     read_only: bool = False
     """Whatever the container's mount says."""
+    group: int | None = None
+    """One more group for all of the pod's containers: the files' (the annotation pv.beta.kubernetes.io/gid)."""
 
     def __fspath__(self) -> str:
         return self.path

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from lightkube.models.core_v1 import Container, PodSpec, VolumeMount
 from lightkube.resources.core_v1 import Pod
@@ -146,6 +146,9 @@ def container_config(pod: Pod, container: Container, config: KubeletConfig, inpu
     security = security_context(pod, container, inputs.image.user, config.seccomp_default)
     if must_run_as_non_root(spec, container):
         verify_non_root(pod, container, security, inputs.image)
+    groups = [volume.group for volume in inputs.volumes.values() if volume.group is not None]
+    if groups:
+        security = replace(security, supplemental_groups=tuple(dict.fromkeys((*security.supplemental_groups, *groups))))
     return ContainerConfig(
         pod_name=identity.name,
         namespace=identity.namespace,

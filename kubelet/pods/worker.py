@@ -254,21 +254,17 @@ class PodWorker:
         return changed
 
     async def _prepare(self, actions: Actions, slot: StartSlot) -> Prepared:
-        volumes = asyncio.ensure_future(self._tools.volumes.mount(self.pod))
-        try:
-            sandbox_id = actions.sandbox_id
-            if actions.create_sandbox:
-                await slot.lend(self._replace_sandbox())
-                self._cleaned = False
-                sandbox_id = await self._starter.start_sandbox(self.pod, actions.attempt)
-            if not self.observed.used(sandbox_id):
-                await self._starter.connect(self.pod, sandbox_id)
-            await self._reporter.find_ip()
-            return Prepared(sandbox_id, self._reporter.pod_ips, await slot.lend(_result(volumes)))
-        finally:
-            if not volumes.done():
-                volumes.cancel()
-            await asyncio.gather(volumes, return_exceptions=True)
+        # First, as upstream: a pod whose volumes cannot be mounted gets no sandbox.
+        volumes = await slot.lend(self._tools.volumes.mount(self.pod))
+        sandbox_id = actions.sandbox_id
+        if actions.create_sandbox:
+            await slot.lend(self._replace_sandbox())
+            self._cleaned = False
+            sandbox_id = await self._starter.start_sandbox(self.pod, actions.attempt)
+        if not self.observed.used(sandbox_id):
+            await self._starter.connect(self.pod, sandbox_id)
+        await self._reporter.find_ip()
+        return Prepared(sandbox_id, self._reporter.pod_ips, volumes)
 
     async def _replace_sandbox(self) -> None:
         if not self.observed.sandboxes:

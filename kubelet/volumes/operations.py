@@ -2,7 +2,7 @@
 
 Each such call runs in a thread of its own, never in a pool that others need, and is waited for only so long. A call
 that hangs goes on: asked for again under the same key, it is the one that is waited for, so that a volume never has
-two threads. The number of threads is bounded; at the bound new calls fail at once, with the reason.
+two threads. The number of those that hang is bounded; at the bound new calls fail at once, with the reason.
 """
 
 from __future__ import annotations
@@ -16,16 +16,18 @@ from typing import Any, TypeVar
 from kubelet.types import VolumeError
 
 T = TypeVar("T")
-MAX_THREADS = 128
+MAX_HANGING = 128
 
 
 class Operations:
     """Running calls by key. Keys begin with the pod's uid."""
 
-    def __init__(self, limit: int = MAX_THREADS) -> None:
+    def __init__(self, limit: int = MAX_HANGING) -> None:
         self._limit = limit
         self._lock = threading.Lock()
         self._running: dict[str, Future[Any]] = {}
+        self._hanging: set[str] = set()
+        """Keys of calls that somebody has waited for in vain."""
 
     async def run(self, key: str, function: Callable[[], T], *, seconds: float, what: str) -> T:
         """``function()``'s result. Raises what it raises, or VolumeError when it takes longer."""
@@ -35,7 +37,7 @@ class Operations:
         done, _ = await asyncio.wait({waiter}, timeout=seconds)
         if not done:
             waiter.add_done_callback(_forget)
-            raise VolumeError(_unanswered(what, seconds))
+            raise self._unanswered(key, what, seconds)
         return waiter.result()
 
     def call(self, key: str, function: Callable[[], T], *, seconds: float, what: str) -> T:
@@ -43,7 +45,7 @@ class Operations:
         future: Future[T] = self._start(key, function)
         wait({future}, timeout=seconds)
         if not future.done():
-            raise VolumeError(_unanswered(what, seconds))
+            raise self._unanswered(key, what, seconds)
         return future.result()
 
     async def settled(self, prefix: str, seconds: float) -> bool:
@@ -63,7 +65,7 @@ class Operations:
             held = self._running.get(key)
             if held is not None:
                 return held
-            if len(self._running) >= self._limit:
+            if len(self._hanging) >= self._limit:
                 raise VolumeError("too many operations on volumes of this node do not come back")
             future: Future[T] = Future()
             self._running[key] = future
@@ -83,12 +85,15 @@ class Operations:
     def _end(self, key: str) -> None:
         with self._lock:
             self._running.pop(key, None)
+            self._hanging.discard(key)
+
+    def _unanswered(self, key: str, what: str, seconds: float) -> VolumeError:
+        with self._lock:
+            if key in self._running:
+                self._hanging.add(key)
+        return VolumeError(f"{what}: no answer within {seconds:.0f} s")
 
 
 def _forget(waiter: asyncio.Future[Any]) -> None:
     if not waiter.cancelled():
         waiter.exception()  # nobody asks for it any more
-
-
-def _unanswered(what: str, seconds: float) -> str:
-    return f"{what}: no answer within {seconds:.0f} s"

@@ -7,7 +7,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -47,6 +47,7 @@ ANSWER_SECONDS = 20.0
 """How long a file system of the host's may take to answer."""
 LONG_SECONDS = 123.0
 """What may take its time: the change of many files' group."""
+_GROUP = "pv.beta.kubernetes.io/gid"
 _MOUNT_OPTIONS = "volume.beta.kubernetes.io/mount-options"
 
 
@@ -96,7 +97,8 @@ class SetUp:
         if kind == "emptyDir" or kind in PAYLOADS:
             return await self._described(volume.name, self._own(pod, volume, kind))
         source = await self._source(pod, volume)
-        return await self._described(source.name, self._foreign(pod, source))
+        mounted = await self._described(source.name, self._foreign(pod, source))
+        return replace(mounted, group=_group(source.volume))
 
     async def payload(self, pod: Pod, volume: Volume) -> Payload:
         """What its files should be. Raises VolumeError."""
@@ -233,6 +235,12 @@ class _NodeAffinity(VolumeError):
 
 def _no_plugin(name: str) -> Unprocessed:
     return Unprocessed(f'failed to get Plugin from volumeSpec for volume "{name}" err=no volume plugin matched')
+
+
+def _group(volume: PersistentVolume | None) -> int | None:
+    """What is no number is nothing, as upstream has it."""
+    text = (meta_of(volume).annotations or {}).get(_GROUP, "") if volume is not None else ""
+    return int(text) if text.isdigit() else None
 
 
 def _write(path: Path, payload: Payload, *, in_memory: bool, size: int | None, group: int | None) -> None:

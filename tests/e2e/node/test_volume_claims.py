@@ -30,7 +30,7 @@ class Binder:
         body = {
             "apiVersion": "v1",
             "kind": "PersistentVolume",
-            "metadata": {"name": self.pv_name(name)},
+            "metadata": {"name": self.pv_name(name), **spec.pop("metadata", {})},
             "spec": {
                 "capacity": {"storage": "1Gi"},
                 "accessModes": ["ReadWriteOnce"],
@@ -100,7 +100,8 @@ def test_bound_claims(kubectl: Kubectl, machine: Machine, binder: Binder, device
         (tmp_path / name / "sub").mkdir(parents=True)
         (tmp_path / name / "sub" / "file").write_text(f"{name}\n")
     here = on_node(machine.node)
-    binder.both("host", hostPath={"path": str(tmp_path / "host"), "type": "Directory"})
+    group = {"annotations": {"pv.beta.kubernetes.io/gid": "4321"}}
+    binder.both("host", hostPath={"path": str(tmp_path / "host"), "type": "Directory"}, metadata=group)
     binder.both("local", local={"path": str(tmp_path / "local")}, nodeAffinity=here)
     binder.both("kept", local={"path": str(tmp_path / "kept")}, nodeAffinity=here)
     binder.both("raw", local={"path": device}, nodeAffinity=here, volumeMode="Block")
@@ -133,6 +134,7 @@ def test_bound_claims(kubectl: Kubectl, machine: Machine, binder: Binder, device
     kubectl.running()
     assert kubectl.sh("cat /host/sub/file /local/sub/file /sub/file /kept/sub/file") == "host\nlocal\nlocal\nkept"
     assert "Read-only file system" in kubectl.attempt("exec", "web", "--", "touch", "/kept/x").err
+    assert {"4000", "4321"} <= set(kubectl.sh("id -G").split())
     kubectl.sh("echo w > /host/new; echo w > /local/new; echo w > /own/new; echo block > /dev/raw")
     assert Path(device).read_bytes()[:6] == b"block\n"
     owners = {name: (tmp_path / name / "sub/file").stat().st_gid for name in ("host", "local", "kept")}

@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import base64
 import json
+import os
+from pathlib import Path
 from typing import Any
 
 from tests.e2e.node.machine import Machine
@@ -142,6 +144,9 @@ def test_files_modes_owners_and_updates(kubectl: Kubectl, machine: Machine) -> N
     claims = json.loads(base64.urlsafe_b64decode(token.split(".")[1] + "=="))
     assert claims["aud"] == ["somebody"] and claims["exp"] - claims["iat"] == 1200
     assert claims["kubernetes.io"]["pod"] == {"name": "web", "uid": pod["metadata"]["uid"]}
+    table = Path("/proc/self/mountinfo").read_text().splitlines()
+    options = next(line for line in table if f"{pod['metadata']['uid']}/volumes/kubernetes.io~secret/hidden " in line)
+    assert "noswap" in options or tuple(map(int, os.uname().release.split(".")[:2])) < (6, 4)
     # Nobody writes into them, and nothing of a secret is on the disk.
     for path in ("/all/new", "/hidden/new", "/down/new", "/some/new"):
         assert "Read-only file system" in kubectl.attempt("exec", "web", "--", "touch", path).err

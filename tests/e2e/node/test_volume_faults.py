@@ -82,6 +82,21 @@ def server(machine: Machine, tmp_path: Path) -> Iterator[Server]:
     eventually("the node is Ready", machine.node_ready)
 
 
+@pytest.fixture
+def ice(tmp_path: Path) -> Iterator[Path]:
+    """A folder of the machine's that does not answer."""
+    folder = tmp_path / "ice"
+    folder.mkdir()
+    subprocess.run([sys.executable, frozen_mount.__file__, folder], check=True, stdout=subprocess.DEVNULL)
+    yield folder
+    subprocess.run(["umount", "--force", "--lazy", folder], check=True)
+
+
+def condition(pod: dict[str, Any], name: str) -> str:
+    found = pod["status"].get("conditions", [])
+    return next((str(each["status"]) for each in found if each["type"] == name), "")
+
+
 def nfs(name: str, server: str, path: str = "/export", **fields: Any) -> dict[str, Any]:
     return volume(name, nfs={"server": server, "path": path, **fields})
 
@@ -96,12 +111,13 @@ def alive(pids: list[int]) -> list[int]:
 
 
 def test_nfs_and_mounts_that_fail_hang_and_freeze(
-    kubectl: Kubectl, machine: Machine, server: Server, binder: Binder
+    kubectl: Kubectl, machine: Machine, server: Server, binder: Binder, ice: Path
 ) -> None:
     binder.both("files", nfs={"server": "192.0.2.7", "path": "/a"}, mountOptions=["vers=4.2", "hard"])
     wrong = {"slow": nfs("v", "slow"), "refused": nfs("v", "refusing"), "frozen": nfs("v", "frozen")}
     for name, source in wrong.items():
         kubectl.pod(name, volumes=[source], container={"volumeMounts": [mount("v", subPath="sub")]})
+    kubectl.pod("ice", volumes=[volume("v", hostPath={"path": str(ice)})], container={"volumeMounts": [mount("v")]})
     eventually("two mounts do not come back", lambda: server.pids("slow") and server.pids("frozen"))
     kubectl.pod(
         volumes=[nfs("plain", "192.0.2.8"), nfs("six", "2001:db8::1", readOnly=True), claimed("files", readOnly=True)],
@@ -131,6 +147,9 @@ def test_nfs_and_mounts_that_fail_hang_and_freeze(
     said = 'subPath of volumeMount "v": no answer within 20 s'
     waiting = {"reason": "CreateContainerConfigError", "message": said}
     eventually("it is told", lambda: container_status(kubectl.status("frozen")).get("state") == {"waiting": waiting})
+    kubectl.event("FailedMount", "ice", f'failed for volume "v" : hostPath {ice}: no answer within 20 s')
+    for name in ("slow", "refused", "ice"):  # no sandbox before the volumes
+        assert condition(kubectl.get("pod", name), "PodReadyToStartContainers") == "False"
     folders = [machine.kubelet_root / "pods" / each["metadata"]["uid"] for each in kubectl.get("pods")["items"]]
     kubectl("delete", "pods", "--all", "--timeout=60s")
     eventually("nothing of them is left", lambda: not any(each.exists() for each in folders))

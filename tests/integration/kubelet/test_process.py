@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
 import sys
 import uuid
 from asyncio.subprocess import Process
@@ -76,6 +77,8 @@ async def kubelet(tmp_path: Path, certificates: Path, image: str) -> AsyncIterat
     command = [sys.executable, "-m", "kubelet", *(f"--{flag}={value}" for flag, value in flags.items())]
     kubelet = Kubelet(command, f"127.0.0.1:{port}", name)
     async with AsyncExitStack() as stack:
+        # Its root folder is a mount of its own: it stays for a successor.
+        stack.push_async_callback(asyncio.to_thread, subprocess.run, ["umount", "-R", "-l", tmp_path / "kubelet"])
         stack.push_async_callback(asyncio.to_thread, lambda: [remove(each) for each in kubelet.containers()])
         stack.push_async_callback(kubelet.kill)
         yield kubelet
