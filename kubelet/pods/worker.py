@@ -11,7 +11,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Coroutine
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import Any
 
 from lightkube.models.core_v1 import Container, PodStatus
 from lightkube.resources.core_v1 import Pod
@@ -42,7 +42,6 @@ from kubelet.types import NetworkError, RuntimeFailure, RuntimeUnavailable, Volu
 
 log = logging.getLogger(__name__)
 
-T = TypeVar("T")
 FIRST_RETRY, MAX_RETRY = 1.0, 60.0
 SETTLE = 0.3
 """Seconds in which more may happen to a pod that has just changed: what is reported of it can wait so long."""
@@ -462,10 +461,6 @@ class PodWorker:
                 self._tools.event(self.pod, "Warning", "FailedKillPod", f"error killing pod: {error}")
             await asyncio.sleep(delay)
             delay = min(delay * 2, MAX_RETRY)
-
-
-async def _result(future: asyncio.Future[T]) -> T:
-    return await future
 
 
 def grace_changed(new: Pod, old: Pod) -> bool:

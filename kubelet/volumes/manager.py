@@ -66,6 +66,8 @@ class _PodVolumes:
     mounted: dict[str, MountedVolume] = field(default_factory=dict)
     tasks: dict[str, asyncio.Task[MountedVolume]] = field(default_factory=dict)
     """Set-ups that have not ended."""
+    failed: dict[str, BaseException] = field(default_factory=dict)
+    """How set-ups ended that nobody has been told of yet: the worker may not have waited so long."""
     since: float = field(default_factory=time.monotonic)
     """When the wait for its volumes began, or was last told."""
     written: dict[str, bytes] = field(default_factory=dict)
@@ -112,12 +114,12 @@ class VolumeManager:
             wanted = used_volumes(pod)
             if before is not None and _shown_metadata(before) != _shown_metadata(pod):
                 await self._refresh_held(held, pod)
-            tasks = {each.name: self._begin(uid, held, each) for each in wanted if each.name not in held.mounted}
+            missing = [each for each in wanted if each.name not in held.mounted and each.name not in held.failed]
+            tasks = {each.name: self._begin(uid, held, each) for each in missing}
             try:
                 if tasks:
                     await asyncio.wait(tasks.values(), timeout=_PATIENCE_SECONDS)
-                failed = {name: task.exception() for name, task in tasks.items() if task.done()}
-                problems = {name: error for name, error in failed.items() if error is not None}
+                problems, held.failed = held.failed, {}
                 self._judge(held, wanted, problems, [name for name, task in tasks.items() if not task.done()])
             finally:
                 self._awake.set()  # watches begin when the pod does not wait for them
@@ -138,8 +140,11 @@ class VolumeManager:
         held.tasks.pop(name, None)
         if task.cancelled():
             return
-        if task.exception() is None:
+        error = task.exception()
+        if error is None:
             held.mounted[name] = task.result()
+        else:
+            held.failed[name] = error
         if time.monotonic() - began > _PATIENCE_SECONDS - 1:
             self._wake_worker(uid)
 
@@ -177,6 +182,7 @@ class VolumeManager:
         held = self._pods.setdefault(pod_uid, _PodVolumes(None))
         async with held.lock:
             held.mounted.clear()
+            held.failed.clear()
             await self._stop(pod_uid, held)
             try:
                 await self._remove(pod_uid)

@@ -116,6 +116,32 @@ async def test_a_volume_that_takes_long_holds_up_only_its_pod(tmp_path: Path, mo
     running.cancel()
 
 
+async def test_how_a_long_set_up_failed_is_told_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    server = Server()
+    volumes = VolumeManager(tmp_path, CachedObjects(server), TokenManager(server), {})
+    gate, begun = asyncio.Event(), list[str]()
+
+    async def fail(pod: Pod, volume: Any) -> MountedVolume:
+        begun.append(volume.name)
+        await gate.wait()
+        raise VolumeError(f"no {volume.name}")
+
+    monkeypatch.setattr(volumes._set_up, "volume", fail)
+    monkeypatch.setattr(module, "_PATIENCE_SECONDS", 0.05)
+    wanted = pod(slow={"hostPath": {"path": "/x"}})
+    with pytest.raises(VolumesNotMounted) as failed:
+        await volumes.mount(wanted)
+    assert failed.value.messages == ()
+    gate.set()
+    await eventually(lambda: not volumes._pods["u1"].tasks)
+    with pytest.raises(VolumesNotMounted) as failed:
+        await volumes.mount(wanted)
+    assert failed.value.messages == ("no slow",) and begun == ["slow"]
+    with pytest.raises(VolumesNotMounted):
+        await volumes.mount(wanted)
+    assert begun == ["slow", "slow"]
+
+
 async def test_a_set_up_that_is_under_way_ends_with_the_pod(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     server = Server()
     volumes = VolumeManager(tmp_path, CachedObjects(server), TokenManager(server), {})
