@@ -20,6 +20,7 @@ from common.remember import remembered
 Quick = Callable[[Any], bool]
 MAX_STRICT_ERRORS = 100
 
+_RFC3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:[.,]\d+)?(?:Z|[+-]\d\d:\d\d)", re.ASCII)
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
 _MICRO_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
 
@@ -207,13 +208,12 @@ class TimeType:
             # metav1.Time decodes through a string of its own, so the message has no path.
             raise DecodeError(f"json: cannot unmarshal {json_kind(value)} into Go value of type string")
         try:
-            time = datetime.fromisoformat(value)
-            if time.tzinfo is None or "T" not in value:
+            if not _RFC3339.fullmatch(value):  # Python reads more: weeks, days of no month, times without seconds
                 raise ValueError
-        except ValueError:
+            time = datetime.fromisoformat(value).astimezone(UTC)
+        except (ValueError, OverflowError):
             layout = "2006-01-02T15:04:05.000000Z07:00" if self.micro else "2006-01-02T15:04:05Z07:00"
             raise DecodeError(f'parsing time "{value}" as "{layout}": {_unparsed(value)}') from None
-        time = time.astimezone(UTC)
         return time.strftime("%Y-%m-%dT%H:%M:%S.%fZ" if self.micro else "%Y-%m-%dT%H:%M:%SZ")
 
     def zero(self) -> Any:

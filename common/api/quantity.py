@@ -20,6 +20,8 @@ _SI, _BINARY_SI, _EXPONENT = "DecimalSI", "BinarySI", "DecimalExponent"
 _NANO, _MILLI = -9, -3
 _MAX_DIGITS = 18
 """Amounts of so many digits fit an int64: upstream reads them the short way, and may keep their spelling."""
+_MOST_DIGITS = 4000
+"""Of any amount at all: Python reads no longer numbers."""
 _MAX_INT64 = 2**63 - 1
 _MAX_EXPONENT = 1000
 """More than anybody means; without a bound, ``1e999999999`` would fill the memory."""
@@ -66,6 +68,8 @@ def _read(text: str) -> _Read:
     exponent, format_ = _suffix(match[4])
     number = number or "0"
     digits = number + fraction
+    if len(digits) > _MOST_DIGITS:
+        raise ValueError(INVALID_NUMBER)
     unscaled, scale = int(digits), -len(fraction)
     if format_ == _BINARY_SI:
         product = unscaled << exponent

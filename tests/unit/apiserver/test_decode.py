@@ -220,6 +220,30 @@ def test_what_a_patch_says_twice_and_what_it_says_the_object_is() -> None:
         conform({**obj, "apiVersion": "v9"}, POD)
 
 
+@pytest.mark.parametrize(
+    ("time", "read"),
+    [
+        ("2020-01-01T02:00:00+02:00", "2020-01-01T00:00:00.000000Z"),
+        ("2020-01-01T00:00:00,5Z", "2020-01-01T00:00:00.500000Z"),
+        ("0001-01-01T00:00:00+14:00", None),
+        ("9999-12-31T23:59:59-14:00", None),
+        ("2020-01-01T00:00:00", None),
+        ("2020-01-01T00:00Z", None),
+        ("20200101T000000Z", None),
+        ("2020-W01-1T00:00:00Z", None),
+        ("2020-02-31T00:00:00Z", None),
+        ("\u0662020-01-01T00:00:00Z", None),
+    ],
+)
+def test_times(time: str, read: str | None) -> None:
+    lease = {"metadata": {"name": "l"}, "spec": {"renewTime": time}}
+    row = ROWS["coordination.k8s.io", "v1", "leases"]
+    if read is None:
+        assert f'parsing time "{time}"' in refused(json.dumps(lease, ensure_ascii=False).encode(), row)
+    else:
+        assert of(lease, row).object["spec"]["renewTime"] == read
+
+
 NAN, INFINITE = "json: unsupported value: NaN", "json: unsupported value: +Inf"
 
 
