@@ -109,6 +109,8 @@ class Resource:
     """Whether a PUT may name no resourceVersion (upstream: AllowUnconditionalUpdate)."""
     row_conditions: Callable[[Object], list[Object]] | None = None
     """What a Table says of a row beside its cells."""
+    has_dependents: bool = True
+    """Whether a delete may ask for what becomes of them (upstream: GarbageCollectionPolicy Unsupported)."""
     orphans_dependents: bool = False
     """Whether a delete that names no policy leaves the dependents (upstream: DefaultGarbageCollectionPolicy)."""
 

@@ -46,7 +46,8 @@ class CertificateSigning(Refuses):
     async def validate(self, request: AdmissionRequest) -> None:
         old = request.old_object or {}
         new = new_object(request)
-        if (old.get("status") or {}).get("certificate") == (new.get("status") or {}).get("certificate"):
+        status, before = ((obj.get("status") or {}) for obj in (new, old))
+        if all(status.get(field) == before.get(field) for field in ("certificate", "conditions")):
             return
         signer = (old.get("spec") or {}).get("signerName", "")
         if not may_use_signer(self._authorizer, request.user, "sign", signer):

@@ -136,12 +136,18 @@ class LimitRanger:
         self._store = registry.store("", "limitranges")
 
     def handles(self, request: AdmissionRequest) -> bool:
-        return concerns(request, "", "pods", ("CREATE",)) or concerns(
-            request, "", "persistentvolumeclaims", ("CREATE", "UPDATE")
+        return (
+            concerns(request, "", "pods", ("CREATE",))
+            or concerns(request, "", "pods", ("UPDATE",), "resize")
+            or concerns(request, "", "persistentvolumeclaims", ("CREATE", "UPDATE"))
         )
 
     async def admit(self, request: AdmissionRequest) -> None:
-        if request.resource.plural == "pods" and (limit_ranges := self._in(request.namespace)):
+        if (
+            request.resource.plural == "pods"
+            and not request.subresource
+            and (limit_ranges := self._in(request.namespace))
+        ):
             set_defaults(new_object(request), limit_ranges)
 
     async def validate(self, request: AdmissionRequest) -> None:

@@ -115,6 +115,21 @@ def _matches(scope: str, operator: str, values: tuple[str, ...], pod: Object) ->
             name = spec.get("priorityClassName")
             present = {"Exists": bool(name), "DoesNotExist": not name, "In": name in values}
             return present.get(operator, name not in values)
+        case "CrossNamespacePodAffinity":
+            return _reaches_out(spec)
+    return False
+
+
+def _reaches_out(spec: Object) -> bool:
+    """Whether a pod wants to be near, or far from, pods of other namespaces (KEP-2249)."""
+    affinity = spec.get("affinity") or {}
+    for kind in ("podAffinity", "podAntiAffinity"):
+        rules = affinity.get(kind) or {}
+        terms = list(rules.get("requiredDuringSchedulingIgnoredDuringExecution") or ())
+        preferred = rules.get("preferredDuringSchedulingIgnoredDuringExecution") or ()
+        terms += [term.get("podAffinityTerm") or {} for term in preferred]
+        if any(term.get("namespaces") or term.get("namespaceSelector") is not None for term in terms):
+            return True
     return False
 
 

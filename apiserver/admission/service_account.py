@@ -10,6 +10,7 @@ import secrets
 from collections.abc import Iterator
 from typing import Any
 
+from apiserver.admission import mountable_secrets
 from apiserver.admission.plugin import concerns, new_object, refuse
 from apiserver.authz.references import is_mirror
 from apiserver.types import AdmissionRequest, Object, Registry
@@ -75,11 +76,13 @@ class ServiceAccount:
         self._store = registry.store("", "serviceaccounts")
 
     def handles(self, request: AdmissionRequest) -> bool:
-        return concerns(request, "", "pods", ("CREATE",))
+        return concerns(request, "", "pods", ("CREATE",)) or concerns(
+            request, "", "pods", ("UPDATE",), "ephemeralcontainers"
+        )
 
     async def admit(self, request: AdmissionRequest) -> None:
         pod = new_object(request)
-        if is_mirror(pod):
+        if is_mirror(pod) or request.operation == "UPDATE":
             return
         spec = pod.setdefault("spec", {})
         name = spec.get("serviceAccountName") or spec.get("serviceAccount") or "default"
@@ -92,9 +95,12 @@ class ServiceAccount:
 
     async def validate(self, request: AdmissionRequest) -> None:
         pod = new_object(request)
-        if not is_mirror(pod):
-            return
         spec = pod.get("spec") or {}
+        if not is_mirror(pod):
+            account = self._store.cached(request.namespace, spec.get("serviceAccountName") or "default")
+            if account is not None and (text := mountable_secrets.problem(spec, account)):
+                raise refuse(request, text)
+            return
         if spec.get("serviceAccountName"):
             raise refuse(request, "a mirror pod may not reference service accounts")
         volumes = spec.get("volumes") or ()

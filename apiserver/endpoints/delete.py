@@ -146,6 +146,8 @@ def wanted_finalizers(present: list[str], policy: str | None) -> list[str]:
 
 def policy_of(resource: Resource, metadata: Object, options: DeleteOptions) -> str | None:
     """What the client asks for; else what the object's finalizers say; else the kind's default."""
+    if not resource.has_dependents:
+        return None
     if options.propagation_policy is not None or not resource.orphans_dependents:
         return options.propagation_policy
     present = metadata.get("finalizers") or ()

@@ -111,6 +111,7 @@ RESOURCES = (
         ("ev",),
         selectable_fields=EVENT_FIELDS,
         create_on_update=True,
+        has_dependents=False,
     ),
     Resource(
         "",

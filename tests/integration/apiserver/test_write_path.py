@@ -32,6 +32,9 @@ def test_who_may_write_approvals_may_not_approve_for_every_signer(http: httpx.Cl
         refused = http.put(f"{REQUESTS}/{name}/approval", json=approved, headers=joe)
         text = 'user not permitted to approve requests with signerName "example.com/x"'
         assert (refused.status_code, refused.json()["message"].endswith(text)) == (403, True)
+        failed = {**obj, "status": {"conditions": [{"type": "Failed", "status": "True"}]}}
+        refused = http.put(f"{REQUESTS}/{name}/status", json=failed, headers=joe)
+        assert refused.json()["message"].endswith('user not permitted to sign requests with signerName "example.com/x"')
         dry = http.put(f"{REQUESTS}/{name}/approval", json=approved, params={"dryRun": "All"})
         assert dry.json()["status"]["conditions"]
         assert http.get(f"{REQUESTS}/{name}").json()["status"] == {}

@@ -14,6 +14,7 @@ from apiserver.admission.default_toleration_seconds import missing_tolerations
 from apiserver.admission.limit_ranger import LimitRanger
 from apiserver.admission.namespace_lifecycle import NamespaceLifecycle
 from apiserver.admission.priority import Priority
+from apiserver.admission.quota_usage import in_scope
 from apiserver.admission.resource_quota import ResourceQuota
 from apiserver.admission.runtime_class import RuntimeClass
 from apiserver.admission.service_account import ServiceAccount, mount_token
@@ -69,6 +70,48 @@ async def test_a_missing_account_is_named(monkeypatch: pytest.MonkeyPatch) -> No
         with pytest.raises(Forbidden, match=f'default/{name}: serviceaccount "{name}" not found'):
             request = review("CREATE", "", "pods", pod(serviceAccountName=name))
             await ServiceAccount(MemoryRegistry()).admit(request)
+
+
+SECRET_ENV = {"name": "E", "valueFrom": {"secretKeyRef": {"name": "other", "key": "k"}}}
+
+
+@pytest.mark.parametrize(
+    ("spec", "refused"),
+    [
+        ({"volumes": [{"name": "v", "secret": {"secretName": "own"}}], "imagePullSecrets": [{"name": "pull"}]}, ""),
+        ({"volumes": [{"name": "v", "secret": {"secretName": "other"}}]}, 'volume with secret.secretName="other"'),
+        (
+            {"volumes": [{"name": "v", "projected": {"sources": [{"secret": {"name": "other"}}]}}]},
+            'volume with projected secret.name="other"',
+        ),
+        (
+            {"initContainers": [{"name": "i", "env": [SECRET_ENV]}]},
+            'init container i with envVar E referencing secret.secretName="other"',
+        ),
+        (
+            {"ephemeralContainers": [{"name": "e", "envFrom": [{"secretRef": {"name": "other"}}]}]},
+            'ephemeral container e with envFrom referencing secret.name="other"',
+        ),
+        ({"imagePullSecrets": [{"name": "other"}]}, 'imagePullSecrets[0].name="other"'),
+    ],
+)
+@pytest.mark.parametrize("said", ["true", "false"])
+async def test_an_account_may_name_the_secrets_of_its_pods(spec: dict[str, Any], refused: str, said: str) -> None:
+    registry = MemoryRegistry()
+    account: dict[str, Any] = {"secrets": [{"name": "own"}], "imagePullSecrets": [{"name": "pull"}]}
+    metadata = {"annotations": {"kubernetes.io/enforce-mountable-secrets": said}}
+    registry.put("", "serviceaccounts", "default", "default", metadata=metadata, **account)
+    plugin = ServiceAccount(registry)
+    for request in (
+        review("CREATE", "", "pods", pod(**spec)),
+        review("UPDATE", "", "pods", pod(**spec), old=pod(), subresource="ephemeralcontainers"),
+    ):
+        assert plugin.handles(request)
+        if refused and said == "true":
+            with pytest.raises(Forbidden, match=re.escape(f"{refused} is not allowed because service account default")):
+                await plugin.validate(request)
+        else:
+            await plugin.validate(request)
 
 
 async def test_mirror_pods_have_no_account() -> None:
@@ -224,6 +267,30 @@ async def test_limit_ranges_refuse(kind: str, item: dict[str, Any], resources: d
     with pytest.raises(Forbidden) as refused:
         await plugin.validate(review("CREATE", "", "pods", obj))
     assert refused.value.message == f'pods "p" is forbidden: {message}'
+
+
+async def test_a_resize_stays_within_the_limits() -> None:
+    plugin = limits(MemoryRegistry(), "Container", max={"cpu": "1"})
+    large = pod(containers=[{"name": "c", "resources": {"limits": {"cpu": "2"}}}])
+    request = review("UPDATE", "", "pods", large, old=pod(), subresource="resize")
+    assert plugin.handles(request)
+    await plugin.admit(request)
+    assert large == pod(containers=[{"name": "c", "resources": {"limits": {"cpu": "2"}}}]), "a resize sets no defaults"
+    with pytest.raises(Forbidden, match="maximum cpu usage per Container is 1, but limit is 2"):
+        await plugin.validate(request)
+    assert not plugin.handles(review("UPDATE", "", "pods", large, old=pod()))
+
+
+@pytest.mark.parametrize(
+    ("term", "reaches"), [({}, False), ({"namespaces": ["x"]}, True), ({"namespaceSelector": {}}, True)]
+)
+def test_pods_that_look_into_other_namespaces(term: dict[str, Any], reaches: bool) -> None:
+    scoped = {"spec": {"scopes": ["CrossNamespacePodAffinity"]}}
+    required = {"podAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [term]}}
+    preferred = {"preferredDuringSchedulingIgnoredDuringExecution": [{"podAffinityTerm": term}]}
+    for affinity in (required, {"podAntiAffinity": preferred}):
+        assert in_scope(scoped, "pods", pod(affinity=affinity)) is reaches
+    assert not in_scope(scoped, "pods", pod())
 
 
 def quota(registry: MemoryRegistry, **hard: str) -> ResourceQuota:

@@ -197,6 +197,13 @@ def test_a_pod_that_asks_for_a_million_years_can_be_deleted() -> None:
     assert pod["metadata"]["deletionGracePeriodSeconds"] == 5
 
 
+def test_nothing_depends_on_an_event() -> None:
+    for policy in ("Foreground", "Orphan"):
+        event: Object = {"metadata": {}}
+        mark_deleted(served("", "v1", "events"), event, parse_delete_options({"propagationPolicy": policy}))
+        assert "finalizers" not in event["metadata"]
+
+
 def test_what_clients_cannot_change_is_carried_over() -> None:
     old: Object = {"metadata": {"name": "a", "uid": "u", "creationTimestamp": "t", "generation": 3}}
     new: Object = {"metadata": {"name": "a", "uid": "", "generation": 9, "labels": {}}}
