@@ -1,18 +1,16 @@
 """The last step of an answer: YAML, pretty-printed, compressed, as the client asked.
 
-Most answers need none of it, and finding that out must cost nothing to speak of. What takes long is done in a thread,
-so that one client's megabytes hold up nobody else.
+Most answers need none of it, and finding that out must cost nothing to speak of.
 """
 
 from __future__ import annotations
 
-import asyncio
 import gzip
-from collections.abc import Callable
 from dataclasses import replace
 
 import orjson
 
+from apiserver.endpoints.aside import aside
 from apiserver.endpoints.negotiation import YAML, media_of, takes_gzip
 from apiserver.endpoints.request import JSON, Answer, Request, error_answer
 from apiserver.endpoints.yaml import dump
@@ -21,8 +19,6 @@ from common.api.status import StatusError
 GZIP_THRESHOLD = 128 * 1024
 """Upstream's: what is smaller goes uncompressed."""
 GZIP_LEVEL = 1
-LARGE = 64 * 1024
-"""Bytes of JSON that are worth a thread."""
 PEOPLE = ("curl", "Wget", "Mozilla/5.0")
 """Clients that a person sits before (upstream's list): they get JSON that reads well."""
 
@@ -44,13 +40,13 @@ async def finish(request: Request, answer: Answer) -> Answer:
     if answer.content_type is JSON and body:
         form = request.form or media_of(request.header(b"accept"))
         if form.media == YAML:
-            body = await _made(_as_yaml, body)
+            body = await aside(len(body), _as_yaml, body)
             answer = replace(answer, body=body, content_type=YAML.encode())
         elif form.pretty or is_pretty(request):
-            body = await _made(_as_pretty, body)
+            body = await aside(len(body), _as_pretty, body)
             answer = replace(answer, body=body)
     if len(body) > GZIP_THRESHOLD and not answer.encoded and takes_gzip(request.header(b"accept-encoding")):
-        body = await asyncio.to_thread(compress, body)
+        body = await aside(len(body), compress, body)
         return encoded(answer, body)
     return answer
 
@@ -63,10 +59,6 @@ def encoded(answer: Answer, body: bytes) -> Answer:
     """The answer with its compressed body."""
     headers = [*answer.headers, (b"content-encoding", b"gzip"), (b"vary", b"Accept-Encoding")]
     return replace(answer, body=body, headers=headers, encoded=True)
-
-
-async def _made(make: Callable[[bytes], bytes], body: bytes) -> bytes:
-    return await asyncio.to_thread(make, body) if len(body) > LARGE else make(body)
 
 
 def _as_yaml(body: bytes) -> bytes:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from apiserver.endpoints.aside import aside
 from apiserver.endpoints.conversion import conversion_of
 from apiserver.endpoints.options import Validation
 from apiserver.storage.registry import Stores
@@ -47,13 +48,13 @@ class Api:
     def store(self, resource: Resource) -> Store:
         return self.stores.store(resource.group, resource.plural)
 
-    def decode_object(
+    async def decode_object(
         self, body: bytes, content_type: str, resource: Resource, validation: Validation, warnings: list[str]
     ) -> Object:
         """The object of a body, in the form in which it is stored."""
         if not body.strip():
             raise BadRequest("unable to decode: the request body is empty")
-        decoded: Decoded = self.decode(body, content_type, resource, validation)
+        decoded: Decoded = await aside(len(body), self.decode, body, content_type, resource, validation)
         warnings.extend(decoded.warnings)
         return to_stored(resource, decoded.object)
 

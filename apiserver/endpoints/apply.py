@@ -11,6 +11,7 @@ from dataclasses import replace
 import orjson
 
 from apiserver.endpoints.api import Api, to_served, to_stored
+from apiserver.endpoints.aside import aside
 from apiserver.endpoints.create import create_object, may_create, settled
 from apiserver.endpoints.options import WriteOptions, write_options
 from apiserver.endpoints.request import Answer, Request, Target
@@ -36,7 +37,7 @@ async def apply(api: Api, request: Request, target: Target) -> Answer:
     options = write_options(request, "PatchOptions", apply=True)
     view = view_for(request, resource)
     body = await request.body()
-    config = read_config(body, options, request.warnings)
+    config = await read_config(body, options, request.warnings)
     write = Write(resource, options.manager, now_text(), target.subresource)
     wanted = Apply(write, config, options.force)
     said = list(request.warnings)
@@ -64,9 +65,9 @@ async def apply(api: Api, request: Request, target: Target) -> Answer:
     raise conflict(resource.plural, target.name, resource.group)
 
 
-def read_config(body: bytes, options: WriteOptions, warnings: list[str]) -> Object:
+async def read_config(body: bytes, options: WriteOptions, warnings: list[str]) -> Object:
     """The applied object, as the client wrote it. Raises BadRequest."""
-    config, duplicates = _parse(body)
+    config, duplicates = await aside(len(body), _parse, body)
     if not isinstance(config, dict):
         kind = {list: "array", str: "string", bool: "bool", type(None): "null"}.get(type(config), "number")
         text = f"json: cannot unmarshal {kind} into Go value of type map[string]interface {{}}"

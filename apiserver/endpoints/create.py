@@ -26,14 +26,16 @@ async def create(api: Api, request: Request, target: Target) -> Answer:
     options = write_options(request, "CreateOptions")
     view = view_for(request, resource)
     body, content_type = await request.body(), request.header(b"content-type")
-    obj = api.decode_object(body, content_type, resource, options.validation, request.warnings)
+    obj = await api.decode_object(body, content_type, resource, options.validation, request.warnings)
     if target.name:
         _check_name(obj, target.name)
     generated = bool(obj["metadata"].get("generateName")) and not obj["metadata"].get("name")
     pending = [obj]
 
     async def attempt() -> Object:
-        new = pending.pop() if pending else api.decode_object(body, content_type, resource, options.validation, [])
+        new = pending.pop() if pending else None
+        if new is None:
+            new = await api.decode_object(body, content_type, resource, options.validation, [])
         if target.name:
             _check_name(new, target.name)
         return await create_object(api, resource, target.namespace, new, request.user, options, request.warnings)

@@ -44,7 +44,7 @@ async def update(api: Api, request: Request, target: Target) -> Answer:
     resource = target.resource
     options = write_options(request, "UpdateOptions")
     view = view_for(request, resource)
-    sent = api.decode_object(
+    sent = await api.decode_object(
         await request.body(), request.header(b"content-type"), resource, options.validation, request.warnings
     )
     check_identity(sent, target)

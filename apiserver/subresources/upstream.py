@@ -21,6 +21,7 @@ CONNECT_SECONDS = 10.0
 HEAD_SECONDS = 30.0
 CHUNK = 64 * 1024
 MAX_HEAD = 64 * 1024
+STATUSES = range(101, 600)
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -63,35 +64,39 @@ class _Parser:
         self.body: list[bytes] = []
         self.head_complete = False
         self.complete = False
+        self.status = 0
+        self.parser = httptools.HttpResponseParser(self)
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self.headers.append((name, value))
 
     def on_headers_complete(self) -> None:
-        self.head_complete = True
+        self.status = self.parser.get_status_code()
+        if 100 <= self.status < 200 and self.status != 101:
+            self.headers.clear()  # a hint; the answer comes after it
+        else:
+            self.head_complete = True
 
     def on_body(self, body: bytes) -> None:
         self.body.append(body)
 
     def on_message_complete(self) -> None:
-        self.complete = True
+        self.complete = self.head_complete
 
 
 class Answer:
     """An answer whose head has been read."""
 
     def __init__(
-        self, status: int, headers: Headers, parsed: _Parser, parser: httptools.HttpResponseParser,
-        reader: asyncio.StreamReader, writer: asyncio.StreamWriter, rest: bytes,
-    ) -> None:  # fmt: skip
-        self.status = status
-        self.headers = headers
+        self, parsed: _Parser, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, rest: bytes
+    ) -> None:
+        self.status = parsed.status
+        self.headers = parsed.headers
         self.reader = reader
         self.writer = writer
         self.rest = rest
         """What came after the head of an upgraded connection."""
         self._parsed = parsed
-        self._parser = parser
 
     def head(self) -> bytes:
         """The head as it was on the wire, for a client whose connection is taken over."""
@@ -116,7 +121,7 @@ class Answer:
                 if sized:
                     raise ConnectionResetError("the connection ended in the middle of the answer")
                 return
-            self._parser.feed_data(data)
+            self._parsed.parser.feed_data(data)
 
     async def text(self, limit: int = 50_000) -> str:
         """The start of the body: of an error, to show."""
@@ -204,7 +209,6 @@ async def _send_body(writer: asyncio.StreamWriter, body: Body) -> None:
 
 async def _read_head(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, method: str) -> Answer:
     parsed = _Parser()
-    parser = httptools.HttpResponseParser(parsed)
     seen, rest = 0, b""
     while not parsed.head_complete:
         data = await reader.read(CHUNK)
@@ -212,14 +216,16 @@ async def _read_head(reader: asyncio.StreamReader, writer: asyncio.StreamWriter,
         if not data or seen > MAX_HEAD + CHUNK:
             raise ConnectionResetError("EOF" if not data else "the answer's head is too long")
         try:
-            parser.feed_data(data)
+            parsed.parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
             rest = data[upgrade.args[0] :]
         except httptools.HttpParserError as error:
             raise ConnectionResetError(f"malformed HTTP response: {error}") from None
     if method == "HEAD":
         parsed.complete = True  # whatever its headers say of a body
-    return Answer(parser.get_status_code(), parsed.headers, parsed, parser, reader, writer, rest)
+    if parsed.status not in STATUSES:
+        raise ConnectionResetError(f"malformed HTTP status code {parsed.status}")
+    return Answer(parsed, reader, writer, rest)
 
 
 def forwarded(headers: Iterable[tuple[bytes, bytes]], *, upgrade: bool = False) -> Headers:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
@@ -309,6 +311,38 @@ async def test_the_connection_goes_where_was_judged_and_is_still_called_by_name(
         assert raw.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
     assert b"host: name.invalid:%d\r\n" % port in heads[0]
     server.close()
+
+
+@asynccontextmanager
+async def answering(data: bytes) -> AsyncIterator[upstream.Target]:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        for at in range(0, len(data), 7):
+            writer.write(data[at : at + 7])
+            await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with server:
+        yield upstream.Target("127.0.0.1", server.sockets[0].getsockname()[1])
+
+
+async def test_hints_before_an_answer_are_not_the_answer() -> None:
+    hints = b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nlink: <a>\r\n\r\n"
+    data = hints + b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
+    async with answering(data) as target, upstream.request(target, "GET", "/", []) as answer:
+        assert (answer.status, answer.headers) == (200, [(b"content-length", b"2")])
+        assert b"".join([chunk async for chunk in answer.chunks()]) == b"ok"
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"HTTP/1.1 100 Continue\r\n\r\n", b"HTTP/1.1 999 Odd\r\n\r\n", b"SSH-2.0\r\n\r\n", b"HTTP/1.1 200"]
+)
+async def test_what_is_no_answer(data: bytes) -> None:
+    async with answering(data) as target:
+        with pytest.raises(OSError):
+            async with upstream.request(target, "GET", "/", []):
+                pass
 
 
 @pytest.mark.parametrize("text", ["", "0", "65536", "-1", "\u00b2", "9" * 5000, "http", " 80"])
