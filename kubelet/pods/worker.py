@@ -368,7 +368,7 @@ class PodWorker:
         self._probes.stop()
         await self._reporter.find_ip()
         if failure is None:
-            await self._report()  # how it ended, before what is left of it is taken down
+            await self._report(within=SETTLE)  # how it ended, should taking down what is left of it take long
         await self._end_everything(grace_period(self.pod))
         await self._report(terminating=True, failure=failure)
         await self._tools.volumes.unmount(self.identity.uid)

@@ -58,7 +58,8 @@ def test_values(kubectl: Kubectl) -> None:
     eventually("the service has an address", lambda: kubectl.get("service", "my-svc")["spec"]["clusterIP"])
     kubectl.pod(
         "values",
-        container={"command": ["sh", "-c", "echo $(KEY) $$(KEY) $(NOT); " + SLEEP], "env": env, "envFrom": sources,
+        container={"command": ["sh", "-c", 'echo "$@"; exec sleep 600', "-"],
+                   "args": ["$(KEY)", "$$(KEY)", "$(NOT)"], "env": env, "envFrom": sources,
                    "resources": limits},
         metadata={"labels": {"app": "web"}, "annotations": {"example.com/n": "a note"}},
     )  # fmt: skip

@@ -153,3 +153,17 @@ async def test_it_follows_an_api_server_whose_etcd_was_set_back(written: Written
     written.writer.set(status("True"))
     await asyncio.wait_for(written.writer.flushed(), 5)
     assert [patch["status"]["conditions"][0]["status"] for patch in written.api.patches] == ["True", "False", "True"]
+
+
+async def test_a_status_that_may_wait_is_replaced_by_the_next(written: Written) -> None:
+    writer, api = written.writer, written.api
+    await asyncio.wait_for(writer.flushed(), 5)
+    writer.set(status("False"), within=60)
+    writer.set(status("False", Initialized="True"), within=60)
+    await asyncio.sleep(0.01)
+    assert len(api.patches) == 1
+    writer.set(status("True", Initialized="False"))
+    await api.until(lambda: len(api.patches) == 2)
+    assert api.patches[1]["status"]["conditions"] == [{"type": "Initialized", "status": "False"}]
+    writer.set(status("False"), within=0.01)
+    await api.until(lambda: len(api.patches) == 3)
