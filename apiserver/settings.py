@@ -32,6 +32,8 @@ class Settings(ProcessSettings):
     etcd_keyfile: str | None = None
 
     token_auth_file: str | None = None
+    enable_bootstrap_token_auth: bool = False
+    """Secrets of type bootstrap.kubernetes.io/token in kube-system are credentials."""
     service_account_key_file: FileList = Field(default_factory=list)
     service_account_signing_key_file: str | None = None
     service_account_issuer: str = "https://kubernetes.default.svc.cluster.local"

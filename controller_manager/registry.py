@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
+from controller_manager.certificates.controllers import ApprovingController, CleanerController, signing
 from controller_manager.context import Context
 from controller_manager.deployment.controller import DeploymentController
 from controller_manager.endpoints.controllers import EndpointsController, EndpointSliceController
@@ -50,6 +51,9 @@ CONTROLLERS: dict[str, Factory] = {
     "namespace-controller": NamespaceController,
     "serviceaccount-controller": ServiceAccountController,
     "root-ca-certificate-publisher-controller": _root_ca,
+    "certificatesigningrequest-signing-controller": signing,
+    "certificatesigningrequest-approving-controller": ApprovingController,
+    "certificatesigningrequest-cleaner-controller": CleanerController,
     "node-ipam-controller": _node_ipam,
     "node-lifecycle-controller": NodeLifecycleController,
     "taint-eviction-controller": TaintEvictionController,

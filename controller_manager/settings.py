@@ -25,6 +25,11 @@ class Settings(ProcessSettings):
     node_cidr_mask_size: int = 24
     allocate_node_cidrs: bool = False
     root_ca_file: str | None = None
+    cluster_signing_cert_file: str | None = None
+    """The CA that signs CertificateSigningRequests; without it and its key nothing is signed."""
+    cluster_signing_key_file: str | None = None
+    cluster_signing_duration: Seconds = 8760 * 3600.0
+    """How long a signed certificate is good for at most."""
     leader_elect: bool = True
     leader_elect_lease_duration: Seconds = 15.0
     leader_elect_renew_deadline: Seconds = 10.0

@@ -22,10 +22,11 @@ from common.client import Client, ClusterConfig
 from common.client.config import ConfigError
 from common.events import EventRecorder
 from common.informer import InformerFactory
-from common.process import Process, parse, run
+from common.process import Process, parse, run, setup_logging
 from common.serving import TLSOptions, serve
 from common.tunnel import SpdyTunnelProtocol
 from kubelet import metrics
+from kubelet.certificates.node import NodeCertificates
 from kubelet.cgroups.tree import PodCgroups, Tell, find_hierarchy
 from kubelet.cgroups.values import node_values
 from kubelet.housekeeping import AddressKeeper
@@ -48,8 +49,10 @@ from kubelet.server.app import KubeletServer
 from kubelet.server.auth import Access
 from kubelet.server.diagnostics import Diagnostics
 from kubelet.server.reviews import ApiReviews
-from kubelet.settings import KubeletSettings, parse_labels, parse_reserved, parse_taints, split
+from kubelet.settings import KubeletSettings, parse_headers, parse_labels, parse_reserved, parse_taints, split
 from kubelet.staticpods.files import ManifestFolder
+from kubelet.staticpods.sources import StaticSources
+from kubelet.staticpods.url import ManifestURL
 from kubelet.stats.collector import StatsCollector
 from kubelet.types import KubeletConfig, VolumeError
 from kubelet.volumes.manager import VolumeManager
@@ -65,19 +68,23 @@ _UNIX = "unix://"
 def main() -> None:
     settings = parse(KubeletSettings)
     try:
-        config = _cluster(settings)
-        identity, tls = _identity(settings), _tls(settings)
+        identity = _identity(settings)
+        certificates = _certificates(settings, identity)
+        setup_logging(settings.v)
+        config = certificates.credentials(settings.kubeconfig, settings.bootstrap_kubeconfig)
     except (ValueError, ConfigError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
 
     async def start(process: Process) -> None:
-        process.spawn(kubelet(settings, config, identity, tls), name="kubelet")
+        process.spawn(kubelet(settings, config, identity, certificates), name="kubelet")
 
     run("kubelet", settings, start)
 
 
-async def kubelet(settings: KubeletSettings, cluster: ClusterConfig, identity: NodeIdentity, tls: TLSOptions) -> None:
+async def kubelet(
+    settings: KubeletSettings, cluster: ClusterConfig, identity: NodeIdentity, certificates: NodeCertificates
+) -> None:
     """Until cancelled. Every part runs for ever: one that fails ends the process, and pods do not notice."""
     name, root = identity.name, settings.root
     try:
@@ -139,12 +146,16 @@ async def kubelet(settings: KubeletSettings, cluster: ClusterConfig, identity: N
             def complain(text: str) -> None:
                 warn("InvalidStaticPod", text)
 
+            given = {"file": settings.pod_manifest_path, "http": settings.manifest_url}
+            sources = StaticSources([source for source, place in given.items() if place], manager.set_static)
             if settings.pod_manifest_path:
                 folder = ManifestFolder(Path(settings.pod_manifest_path), name, complain)
                 period = parse_duration(settings.file_check_frequency)
-                tasks.create_task(folder.run(manager.set_static, period))
-            else:
-                manager.set_static([])
+                tasks.create_task(folder.run(sources.reader("file"), period))
+            if settings.manifest_url:
+                url = ManifestURL(settings.manifest_url, parse_headers(settings.manifest_url_header), name, complain)
+                period = parse_duration(settings.http_check_frequency)
+                tasks.create_task(url.run(sources.reader("http"), period))
 
             metrics.NODE_NAME.labels(name).set(1)
             stats = StatsCollector(
@@ -164,6 +175,12 @@ async def kubelet(settings: KubeletSettings, cluster: ClusterConfig, identity: N
                 _access(settings, client, name),
                 _diagnostics(settings, manager),
             ).app()
+
+            async def listen(tls: TLSOptions) -> None:
+                await serve(app, host=settings.address, port=settings.port, tls=tls, protocol=SpdyTunnelProtocol)
+
+            if (rotation := certificates.client_rotation(client)) is not None:
+                tasks.create_task(rotation.run())
             for part in (
                 informers.run(),
                 recorder.run(),
@@ -173,7 +190,7 @@ async def kubelet(settings: KubeletSettings, cluster: ClusterConfig, identity: N
                 watcher.run(),
                 ImageGC(runtime, settings.image_gc(), settings.pod_infra_container_image, warn).run(),
                 AddressKeeper(network, runtime, manager).run(),
-                serve(app, host=settings.address, port=settings.port, tls=tls, protocol=SpdyTunnelProtocol),
+                certificates.serve(client, listen),
             ):
                 tasks.create_task(part)
             if settings.register_node:
@@ -182,12 +199,6 @@ async def kubelet(settings: KubeletSettings, cluster: ClusterConfig, identity: N
     finally:
         await network.close()
         await runtime.close()
-
-
-def _cluster(settings: KubeletSettings) -> ClusterConfig:
-    if settings.kubeconfig:
-        return ClusterConfig.from_kubeconfig(settings.kubeconfig)
-    return ClusterConfig.in_cluster()
 
 
 def _identity(settings: KubeletSettings) -> NodeIdentity:
@@ -224,12 +235,19 @@ def _diagnostics(settings: KubeletSettings, manager: PodManager) -> Diagnostics:
     return Diagnostics(settings.configuration(), manager.problem, log_dir)
 
 
-def _tls(settings: KubeletSettings) -> TLSOptions:
-    """Without a CA for clients nobody could come in: say so at the start."""
-    tls = settings.tls()
-    if tls is None or tls.client_ca_file is None:
-        raise ValueError("--tls-cert-file, --tls-private-key-file and --client-ca-file are required")
-    return tls
+def _certificates(settings: KubeletSettings, identity: NodeIdentity) -> NodeCertificates:
+    """Without a CA for clients the API server could not come in: say so at the start."""
+    if settings.client_ca_file is None:
+        raise ValueError("--client-ca-file is required")
+    return NodeCertificates(
+        Path(settings.cert_dir),
+        identity.name,
+        (identity.name, *identity.addresses),
+        settings.client_ca_file,
+        settings.tls(),
+        rotate_client=settings.rotate_certificates,
+        rotate_server=settings.rotate_server_certificates,
+    )
 
 
 def _cgroups(settings: KubeletSettings, identity: NodeIdentity, runtime: DockerRuntime, tell: Tell) -> PodCgroups:

@@ -92,6 +92,7 @@ class PodManager:
         self._static: dict[str, Pod] | None = None
         """What the manifests say by namespace and name; None until they have been read."""
         self._static_read = asyncio.Event()
+        self._static_complete = False
         self._from_files: set[str] = set()
         """The uids of workers whose pods come from manifests: an annotation would prove nothing."""
         self._pods = informers.informer(Pod, field_selector=f"spec.nodeName={config.node_name}")
@@ -235,14 +236,15 @@ class PodManager:
             if uid not in groups and uid not in self._workers:
                 self._end_orphan(uid, [])
         known = frozenset((*groups, *self._workers))
-        await self._tools.logs.sweep(known, [each for found in groups.values() for each in found])
+        if self._static_complete:
+            await self._tools.logs.sweep(known, [each for found in groups.values() for each in found])
 
     def _directories(self) -> list[str]:
         root = Path(self._config.root_dir) / "pods"
         return [entry.name for entry in root.iterdir()] if root.is_dir() else []
 
     def _end_orphan(self, uid: str, found: list[RuntimeContainer]) -> None:
-        if uid in self._orphans:
+        if uid in self._orphans or not self._static_complete:
             return
         directory = PodDirectory(self._config.root_dir, uid)
         task = asyncio.create_task(end_orphan(uid, observe(found), self._tools, directory), name=f"orphan {uid}")
@@ -307,9 +309,13 @@ class PodManager:
 
     # -- static pods ------------------------------------------------------------------------------------------------
 
-    def set_static(self, pods: list[Pod]) -> None:
-        """What the manifests say now: what is new starts, what is no more ends."""
+    def set_static(self, pods: list[Pod], complete: bool = True) -> None:
+        """What the manifests say now: what is new starts, what is no more ends. ``complete``: all places where they
+        come from have been read, so what else runs belongs to nobody."""
         self._static = {key_of(pod): pod for pod in pods}
+        if complete and not self._static_complete:
+            self._static_complete = True
+            self._relist_now.set()
         self._static_read.set()
         self._sync_static()
 

@@ -38,6 +38,14 @@ class KubeletSettings(ProcessSettings):
     register_node: bool = True
     register_with_taints: str = ""
     """Taints set when the node registers: ``key=value:effect,…``."""
+    bootstrap_kubeconfig: str | None = None
+    """Credentials to ask for a client certificate with, when ``--kubeconfig`` is not there or out of date."""
+    cert_dir: str = "/var/lib/kubelet/pki"
+    """Where certificates are that this kubelet asked for, or made."""
+    rotate_certificates: bool = False
+    """The client certificate in ``--cert-dir`` is renewed in time."""
+    rotate_server_certificates: bool = False
+    """The serving certificate is asked of the API server, and renewed in time; somebody has to approve it."""
     root_dir: str = "/var/lib/kubelet"
     pod_log_dir: str = "/var/log/pods"
     image_gc_high_threshold: int = 85
@@ -54,7 +62,13 @@ class KubeletSettings(ProcessSettings):
     pod_manifest_path: str = ""
     """A folder of static pods' manifests, or one manifest; default: none."""
     file_check_frequency: str = "20s"
-    """How often it is read again."""
+    """How often it is read again, beside when it changes."""
+    manifest_url: str = ""
+    """Where static pods' manifests are fetched from: a pod or a list of them."""
+    manifest_url_header: str = ""
+    """``name:value,name:value``, sent with each request for ``--manifest-url``."""
+    http_check_frequency: str = "20s"
+    """How often it is fetched."""
     anonymous_auth: bool = False
     """Requests to the kubelet's server without credentials are those of ``system:anonymous``."""
     authentication_token_webhook: bool = True
@@ -110,11 +124,17 @@ class KubeletSettings(ProcessSettings):
         self.image_gc()
         return self
 
-    @field_validator("file_check_frequency", "minimum_image_ttl_duration")
+    @field_validator("file_check_frequency", "http_check_frequency", "minimum_image_ttl_duration")
     @classmethod
     def _duration(cls, value: str) -> str:
         if parse_duration(value) <= 0:
             raise ValueError("must be more than zero")
+        return value
+
+    @field_validator("manifest_url_header")
+    @classmethod
+    def _headers(cls, value: str) -> str:
+        parse_headers(value)
         return value
 
     @field_validator("node_labels")
@@ -199,7 +219,11 @@ class KubeletSettings(ProcessSettings):
             "address": self.address,
             "port": self.port,
             "staticPodPath": self.pod_manifest_path,
+            "staticPodURL": self.manifest_url,
+            "httpCheckFrequency": self.http_check_frequency,
             "fileCheckFrequency": self.file_check_frequency,
+            "rotateCertificates": self.rotate_certificates,
+            "serverTLSBootstrap": self.rotate_server_certificates,
             "authentication": {
                 "x509": {"clientCAFile": self.client_ca_file or ""},
                 "webhook": {
@@ -247,6 +271,17 @@ class KubeletSettings(ProcessSettings):
         if not found:
             raise ValueError("--node-ip is required: the machine has no default route to tell its address by")
         return tuple(found)
+
+
+def parse_headers(text: str) -> list[tuple[str, str]]:
+    """``name:value,name:value``. Raises ValueError, which does not show the values."""
+    headers = []
+    for part in split(text):
+        name, colon, value = part.partition(":")
+        if not colon or not name.strip():
+            raise ValueError("malformed header: each must be name:value")
+        headers.append((name.strip(), value.strip()))
+    return headers
 
 
 def split(text: str) -> list[str]:

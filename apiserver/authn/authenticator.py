@@ -12,6 +12,7 @@ from functools import lru_cache
 from typing import Any
 
 from apiserver.authn import websocket
+from apiserver.authn.bootstrap_tokens import BootstrapTokens
 from apiserver.authn.settings import AuthnSettings, audiences
 from apiserver.authn.tokenfile import TokenFile
 from apiserver.authn.tokens import ServiceAccountTokens, build_verifier
@@ -42,10 +43,15 @@ class TokenAuthenticator:
     """Bearer tokens of every sort, for requests and for TokenReview."""
 
     def __init__(
-        self, token_file: TokenFile | None, accounts: ServiceAccountTokens | None, audiences: tuple[str, ...]
+        self,
+        token_file: TokenFile | None,
+        accounts: ServiceAccountTokens | None,
+        audiences: tuple[str, ...],
+        bootstrap: BootstrapTokens | None = None,
     ) -> None:
         self._file = token_file
         self._accounts = accounts
+        self._bootstrap = bootstrap
         self.audiences = audiences
 
     async def user(self, token: str, wanted: Sequence[str] = ()) -> tuple[User, tuple[str, ...]]:
@@ -53,6 +59,11 @@ class TokenAuthenticator:
         wanted = tuple(wanted) or self.audiences
         if self._file is not None and (user := self._file.user(token)) is not None:
             # Static tokens carry no audience: they are good for the server's own.
+            good_for = tuple(a for a in wanted if a in self.audiences)
+            if not good_for:
+                raise Unauthorized
+            return _authenticated(user), good_for
+        if self._bootstrap is not None and (user := await self._bootstrap.user(token)) is not None:
             good_for = tuple(a for a in wanted if a in self.audiences)
             if not good_for:
                 raise Unauthorized
@@ -109,7 +120,9 @@ def build(settings: AuthnSettings, registry: Registry) -> RequestAuthenticator:
     token_file = TokenFile(settings.token_auth_file) if settings.token_auth_file else None
     verifier = build_verifier(settings)
     accounts = ServiceAccountTokens(verifier, registry) if verifier else None
-    return RequestAuthenticator(TokenAuthenticator(token_file, accounts, audiences(settings)), _proxies(settings))
+    bootstrap = BootstrapTokens(registry) if settings.enable_bootstrap_token_auth else None
+    tokens = TokenAuthenticator(token_file, accounts, audiences(settings), bootstrap)
+    return RequestAuthenticator(tokens, _proxies(settings))
 
 
 def _proxies(settings: AuthnSettings) -> RequestHeaders | None:

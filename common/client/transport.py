@@ -56,6 +56,13 @@ class Transport:
             )
         return self._http
 
+    async def use_certificate(self, pair: str) -> None:
+        """From now on this client certificate (a PEM file with its key). Connections made with an earlier one end:
+        their requests fail as if the server had gone, and watches go on with the new one."""
+        if self._ssl is not None:
+            await asyncio.to_thread(self._ssl.load_cert_chain, pair)
+        await self.close()
+
     async def close(self) -> None:
         if self._http is not None:
             await self._http.aclose()

@@ -1,4 +1,4 @@
-"""Reads the manifests of ``--pod-manifest-path``, a folder or one file, again and again.
+"""Reads the manifests of ``--pod-manifest-path``, a folder or one file: when something in it changes, and now and then.
 
 A file that cannot be read as a pod is told of once for each change, and what it said before stays: a person who is
 still typing ends nothing. The others are not touched. Hidden files are none; folders are not entered.
@@ -18,7 +18,8 @@ from pathlib import Path
 from lightkube.resources.core_v1 import Pod
 
 from common.api.meta import key_of
-from kubelet.staticpods.manifest import MAX_BYTES, ManifestError, parse_manifest
+from kubelet.staticpods.manifest import MAX_BYTES, ManifestError, Origin, parse_manifest
+from kubelet.staticpods.watch import FolderWatch
 
 log = logging.getLogger("kubelet.staticpods")
 
@@ -43,14 +44,16 @@ class ManifestFolder:
 
     async def run(self, changed: Callable[[list[Pod]], None], period: float) -> None:
         """Until cancelled. The first look is at once."""
-        while True:
-            pods = await asyncio.to_thread(self.read)
-            for text in self._complaints:
-                self._complain(text)
-            self._complaints.clear()
-            if pods is not None:
-                changed(pods)
-            await asyncio.sleep(period)
+        with FolderWatch(self._path) as watch:
+            while True:
+                watch.renew()
+                pods = await asyncio.to_thread(self.read)
+                for text in self._complaints:
+                    self._complain(text)
+                self._complaints.clear()
+                if pods is not None:
+                    changed(pods)
+                await watch.wait(period)
 
     def read(self) -> list[Pod] | None:
         """All pods as the files say it now; None when nobody can say. Blocking."""
@@ -94,7 +97,7 @@ class ManifestFolder:
             if len(text) > MAX_BYTES:
                 raise ManifestError(f"it has more than {MAX_BYTES} bytes")
             seen = datetime.now(UTC).isoformat().replace("+00:00", "Z")
-            pod = parse_manifest(text, path, self._node_name, seen)
+            pod = parse_manifest(text, Origin("file", path), self._node_name, seen)
         except (OSError, ManifestError) as error:
             self._complaints.append(f'Could not process manifest file "{path}": {error}')
             return _Read(stamp, known.pod if known is not None else None)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import dataclass
 from typing import Any
 
 import yaml
@@ -21,7 +22,6 @@ from kubelet.pods.identity import DEFAULT_GRACE_PERIOD, spec_of
 ANNOTATION_SOURCE = "kubernetes.io/config.source"
 ANNOTATION_HASH = "kubernetes.io/config.hash"
 ANNOTATION_SEEN = "kubernetes.io/config.seen"
-FILE_SOURCE = "file"
 MAX_BYTES = 10 << 20
 
 
@@ -29,16 +29,45 @@ class ManifestError(Exception):
     """Why a file is no pod."""
 
 
-def parse_manifest(text: bytes, path: str, node_name: str, seen: str) -> Pod:
-    """``seen`` is when the file was first read so. Raises ManifestError."""
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """``source`` is file or http, ``place`` the path or the URL."""
+
+    source: str
+    place: str
+
+
+def parse_manifest(text: bytes, origin: Origin, node_name: str, seen: str) -> Pod:
+    """``seen`` is when the text was first read so. Raises ManifestError."""
+    return _pod_of(_first_document(text), origin, node_name, seen)
+
+
+def parse_manifests(text: bytes, origin: Origin, node_name: str, seen: str) -> list[Pod]:
+    """One pod, or a list of them. Raises ManifestError."""
+    raw = _first_document(text)
+    if not isinstance(raw, dict) or raw.get("kind") not in ("PodList", "List"):
+        return [_pod_of(raw, origin, node_name, seen)]
+    items = raw.get("items") or []
+    if not isinstance(items, list):
+        raise ManifestError("couldn't parse as pods: items must be a list")
+    # The items of a list need not say what they are.
+    typed = [{"apiVersion": "v1", "kind": "Pod", **item} if isinstance(item, dict) else item for item in items]
+    return [_pod_of(item, origin, node_name, seen) for item in typed]
+
+
+def _first_document(text: bytes) -> Any:
+    """JSON is YAML. Of several documents the first counts, as upstream. Raises ManifestError."""
     try:
-        raw = yaml.safe_load(text)  # JSON is YAML
+        return next(iter(yaml.safe_load_all(text)), None)
     except (yaml.YAMLError, RecursionError, ValueError) as error:
         raise ManifestError(f"couldn't parse as pod, please check config file: {error}") from error
+
+
+def _pod_of(raw: Any, origin: Origin, node_name: str, seen: str) -> Pod:
     if not isinstance(raw, dict) or raw.get("kind") != "Pod" or raw.get("apiVersion") != "v1":
         raise ManifestError("couldn't parse as pod, please check config file: it is no v1 Pod")
     _check(raw)
-    uid = _uid(raw, path, node_name)
+    uid = _uid(raw, origin, node_name)
     raw.pop("status", None)
     try:
         pod: Pod = Pod.from_dict(raw)  # type: ignore[assignment]
@@ -48,7 +77,7 @@ def parse_manifest(text: bytes, path: str, node_name: str, seen: str) -> Pod:
     meta.name = f"{meta.name}-{node_name.lower()}"
     meta.namespace = meta.namespace or "default"
     meta.uid = uid
-    own = {ANNOTATION_SOURCE: FILE_SOURCE, ANNOTATION_HASH: uid, ANNOTATION_SEEN: seen}
+    own = {ANNOTATION_SOURCE: origin.source, ANNOTATION_HASH: uid, ANNOTATION_SEEN: seen}
     meta.annotations = {**(meta.annotations or {}), **own}
     spec.nodeName = node_name
     spec.restartPolicy = spec.restartPolicy or "Always"
@@ -60,12 +89,14 @@ def parse_manifest(text: bytes, path: str, node_name: str, seen: str) -> Pod:
     return pod
 
 
-def _uid(raw: dict[str, Any], path: str, node_name: str) -> str:
+def _uid(raw: dict[str, Any], origin: Origin, node_name: str) -> str:
     given = raw["metadata"].get("uid")
     if given:
         return str(given)
     text = json.dumps(raw, sort_keys=True, default=str)
-    return hashlib.md5(f"{text}\0host:{node_name}\0file:{path}".encode(), usedforsecurity=False).hexdigest()
+    return hashlib.md5(
+        f"{text}\0host:{node_name}\0{origin.source}:{origin.place}".encode(), usedforsecurity=False
+    ).hexdigest()
 
 
 def _check(raw: dict[str, Any]) -> None:

@@ -258,6 +258,7 @@ class Machine:
             "bind-address": "0.0.0.0",
             "advertise-address": ADDRESS,
             "secure-port": API,
+            "enable-bootstrap-token-auth": "true",
         }
 
     def _manager_flags(self) -> dict[str, object]:
@@ -265,6 +266,8 @@ class Machine:
         return {
             "kubeconfig": pki / "controller-manager.conf",
             "root-ca-file": pki / "ca.crt",
+            "cluster-signing-cert-file": pki / "ca.crt",
+            "cluster-signing-key-file": pki / "ca.key",
             "client-ca-file": pki / "ca.crt",
             "tls-cert-file": pki / "controller-manager.crt",
             "tls-private-key-file": pki / "controller-manager.key",

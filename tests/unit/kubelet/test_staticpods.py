@@ -14,7 +14,7 @@ from lightkube.resources.core_v1 import Node, Pod
 
 from common.api.status import Conflict, NotFound, ServiceUnavailable
 from kubelet.staticpods.files import ManifestFolder
-from kubelet.staticpods.manifest import ManifestError, parse_manifest
+from kubelet.staticpods.manifest import ManifestError, Origin, parse_manifest
 from kubelet.staticpods.mirrors import MirrorClient, Mirrors, difference, mirror_of, reflects
 
 NODE = Node.from_dict({"metadata": {"name": "n1", "uid": "node-uid"}})
@@ -29,7 +29,7 @@ spec:
 
 
 def parsed(text: str = MANIFEST, path: str = "/m/web.yaml") -> Pod:
-    return parse_manifest(text.encode(), path, "N1", "2026-01-01T00:00:00Z")
+    return parse_manifest(text.encode(), Origin("file", path), "N1", "2026-01-01T00:00:00Z")
 
 
 def test_a_manifest_is_a_pod_of_this_node() -> None:
@@ -86,7 +86,7 @@ def test_its_uid_says_what_the_file_says() -> None:
         MANIFEST.replace('image: "i:1"', "image: 7"),
         MANIFEST.replace('[{name: app, image: "i:1"}]', "[{name: a, image: i}, {name: a, image: i}]"),
         MANIFEST.replace('[{name: app, image: "i:1"}]', "nonsense"),
-        MANIFEST + "---\n" + MANIFEST,
+        "---\n---\n" + MANIFEST,
     ],
 )
 def test_what_is_no_manifest_is_said(text: str) -> None:
@@ -97,7 +97,7 @@ def test_what_is_no_manifest_is_said(text: str) -> None:
 @given(st.binary(max_size=200))
 def test_garbage_is_an_error_and_nothing_else(text: bytes) -> None:
     with pytest.raises(ManifestError):
-        parse_manifest(text, "/m/x", "n1", "")
+        parse_manifest(text, Origin("file", "/m/x"), "n1", "")
 
 
 JSON = st.recursive(
@@ -118,7 +118,7 @@ def test_a_pod_with_anything_in_it_is_a_pod_or_an_error(first: Any, second: Any,
     target = raw if place in raw else raw["metadata"] if place == "annotations" else raw["spec"]
     target[place] = first
     try:
-        parse_manifest(json.dumps(raw).encode(), "/m/x", "n1", "")
+        parse_manifest(json.dumps(raw).encode(), Origin("file", "/m/x"), "n1", "")
     except ManifestError:
         pass
 

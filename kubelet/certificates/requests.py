@@ -1,0 +1,122 @@
+"""Asks the API server for a certificate: a key, a CertificateSigningRequest, and the wait until somebody approves."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import ipaddress
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import httpx
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
+from lightkube.models.certificates_v1 import CertificateSigningRequestSpec
+from lightkube.models.meta_v1 import ObjectMeta
+from lightkube.resources.certificates_v1 import CertificateSigningRequest
+
+from common.api.meta import meta_of
+from common.api.status import NotFound, StatusError
+from common.client import Client
+
+log = logging.getLogger("kubelet.certificates")
+
+CLIENT_SIGNER = "kubernetes.io/kube-apiserver-client-kubelet"
+SERVING_SIGNER = "kubernetes.io/kubelet-serving"
+PATIENCE = 15 * 60.0
+"""Seconds until a request that nobody answers is made anew (upstream: certificateWaitTimeout)."""
+LOOK, LOOK_MOST = 1.0, 15.0
+"""Seconds between two looks at a request: people take their time."""
+
+
+class RequestError(Exception):
+    """No certificate: denied, refused by the signer, or not answered in time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A certificate of the node's. ``names`` are host names and addresses, of serving certificates."""
+
+    node_name: str
+    signer: str
+    usage: str
+    names: tuple[str, ...] = ()
+
+
+def client_certificate(node_name: str) -> Wanted:
+    return Wanted(node_name, CLIENT_SIGNER, "client auth")
+
+
+def serving_certificate(node_name: str, names: Sequence[str]) -> Wanted:
+    return Wanted(node_name, SERVING_SIGNER, "server auth", tuple(dict.fromkeys(names)))
+
+
+def key_and_request(wanted: Wanted) -> tuple[bytes, bytes]:
+    """A new key and what is asked for it, both PEM."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name(
+        [
+            x509.NameAttribute(NameOID.ORGANIZATION_NAME, "system:nodes"),
+            x509.NameAttribute(NameOID.COMMON_NAME, f"system:node:{wanted.node_name}"),
+        ]
+    )
+    builder = x509.CertificateSigningRequestBuilder().subject_name(subject)
+    if wanted.names:
+        names = x509.SubjectAlternativeName([_general_name(name) for name in wanted.names])
+        builder = builder.add_extension(names, critical=False)
+    request = builder.sign(key, hashes.SHA256())
+    text = key.private_bytes(Encoding.PEM, PrivateFormat.TraditionalOpenSSL, NoEncryption())
+    return text, request.public_bytes(Encoding.PEM)
+
+
+def _general_name(name: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ipaddress.ip_address(name))
+    except ValueError:
+        return x509.DNSName(name)
+
+
+async def obtain(client: Client, wanted: Wanted, *, prefix: str = "csr-") -> tuple[bytes, bytes]:
+    """Certificate and key, PEM, once somebody has approved it. Raises RequestError, StatusError."""
+    key, request = await asyncio.to_thread(key_and_request, wanted)
+    made = await client.create(
+        CertificateSigningRequest(
+            metadata=ObjectMeta(generateName=prefix),
+            spec=CertificateSigningRequestSpec(
+                request=base64.b64encode(request).decode(),
+                signerName=wanted.signer,
+                usages=["digital signature", wanted.usage],
+            ),
+        )
+    )
+    name = meta_of(made).name or ""
+    log.info("certificate signing request %s (%s) waits to be approved and signed", name, wanted.signer)
+    return await _signed(client, name), key
+
+
+async def _signed(client: Client, name: str) -> bytes:
+    loop = asyncio.get_running_loop()
+    deadline, pause = loop.time() + PATIENCE, LOOK
+    while loop.time() < deadline:
+        await asyncio.sleep(pause)
+        pause = min(pause * 1.2, LOOK_MOST)
+        try:
+            found = await client.get(CertificateSigningRequest, name)
+        except NotFound:
+            raise RequestError(f"certificate signing request {name} is gone") from None
+        except (StatusError, httpx.HTTPError, OSError) as error:
+            log.info("certificate signing request %s: %s", name, error)
+            continue
+        status = found.status
+        for condition in (status.conditions if status else None) or ():
+            if condition.type in ("Denied", "Failed"):
+                what = "is not approved" if condition.type == "Denied" else "failed"
+                reason, message = condition.reason or "", condition.message or ""
+                raise RequestError(f"certificate signing request {name} {what}, reason: {reason}, message: {message}")
+        if status is not None and status.certificate:
+            return base64.b64decode(status.certificate)
+    raise RequestError(f"certificate signing request {name} was not answered within {PATIENCE:.0f} s")
