@@ -89,13 +89,14 @@ class Authority:
             .serial_number(x509.random_serial_number())
             .not_valid_before(not_before)
             .not_valid_after(min(end, authority.not_valid_after_utc))
-            .add_extension(_key_usage(usages), critical=True)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(
                 x509.AuthorityKeyIdentifier.from_issuer_public_key(authority.public_key()),  # type: ignore[arg-type]
                 critical=False,
             )
         )
+        if (bits := _key_usage(usages)) is not None:
+            builder = builder.add_extension(bits, critical=True)
         extended = [_EXTENDED_USAGES[usage] for usage in usages if usage in _EXTENDED_USAGES]
         if extended:
             builder = builder.add_extension(x509.ExtendedKeyUsage(extended), critical=False)
@@ -113,9 +114,11 @@ class Authority:
         return authority, key  # type: ignore[return-value]
 
 
-def _key_usage(usages: Collection[str]) -> x509.KeyUsage:
-    """An agreement's two further bits mean nothing without it."""
+def _key_usage(usages: Collection[str]) -> x509.KeyUsage | None:
+    """None for none: OpenSSL takes no empty one. An agreement's two further bits mean nothing without it."""
     chosen = {_KEY_USAGES[usage] for usage in usages if usage in _KEY_USAGES}
     if chosen & {"encipher_only", "decipher_only"}:
         chosen.add("key_agreement")
+    if not chosen:
+        return None
     return x509.KeyUsage(**{name: name in chosen for name in set(_KEY_USAGES.values())})
