@@ -50,6 +50,7 @@ CONTROLLER_MANAGER = {
     name: name
     for name in (
         "ca.crt",
+        "ca.key",
         "controller-manager.conf",
         "controller-manager.crt",
         "controller-manager.key",

@@ -39,6 +39,7 @@ def settings(request: pytest.FixtureRequest, tmp_path: Path) -> SimpleNamespace:
     paths = write_keys(tmp_path, key)
     return SimpleNamespace(
         token_auth_file=None,
+        enable_bootstrap_token_auth=False,
         service_account_issuer=ISSUER,
         api_audiences=[],
         service_account_key_file=[paths["public"]],

@@ -26,11 +26,11 @@ def test_every_share_is_complete(tmp_path: Path) -> None:
         assert set(files(tmp_path / "secrets" / name)) == set(share)
 
 
-def test_the_authoritys_key_goes_to_no_process(tmp_path: Path) -> None:
+def test_the_authoritys_key_goes_to_who_signs_alone(tmp_path: Path) -> None:
     distribute(tmp_path, "node-1=10.88.0.11")
     key = (tmp_path / "pki" / "ca.key").read_bytes()
     holders = [p.name for p in (tmp_path / "secrets").iterdir() if key in files(p).values()]
-    assert holders == []
+    assert holders == ["controller-manager"]
 
 
 def test_a_node_does_not_get_another_nodes_identity(tmp_path: Path) -> None:
