@@ -188,7 +188,7 @@ class LogKeeper:
             if inotify is not None:
                 loop.remove_reader(inotify.fileno())
                 inotify.close()
-            self._thread.shutdown(wait=False, cancel_futures=True)
+                self._inotify = None
 
     def _collect(self) -> None:
         """What inotify has seen."""

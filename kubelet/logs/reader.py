@@ -46,6 +46,7 @@ async def read(keeper: LogKeeper, container_id: str, options: LogOptions) -> Asy
     with keeper.subscribed(container_id) as written:
         path = await _path(keeper, container_id)
         if path is None:
+            yield f"unable to retrieve container logs for {container_id}: there is no log file\n".encode()
             return
         place = await asyncio.to_thread(_start, path, options)
         last = not options.follow
