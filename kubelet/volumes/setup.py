@@ -124,7 +124,7 @@ class SetUp:
         except (VolumeError, StatusError, OSError, ValueError) as error:
             if str(error).startswith("MountVolume."):
                 raise
-            raise VolumeError(f'MountVolume.SetUp failed for volume "{name}" : {error}') from error
+            raise VolumeError(f'MountVolume.SetUp failed for volume "{name}" : {_text(error)}') from error
 
     # -- the kubelet's own ------------------------------------------------------------------------------------------
 
@@ -216,8 +216,11 @@ class SetUp:
         """What must hold before a persistent volume is mounted."""
         node, volume = self._node(), source.volume
         assert volume is not None and volume.spec is not None
-        if node is not None and not reachable(volume, meta_of(node).name or "", labels_of(node)):
-            raise _NodeAffinity("no matching NodeSelectorTerms")
+        if volume.spec.nodeAffinity is not None:
+            if node is None:
+                raise _NodeAffinity("this node's labels are not known yet")
+            if not reachable(volume, meta_of(node).name or "", labels_of(node)):
+                raise _NodeAffinity("no matching NodeSelectorTerms")
         if source.mount_options and source.nfs is None:
             raise VolumeError("Mount options are not supported for this volume type")
         once = "ReadWriteOncePod" in (volume.spec.accessModes or ())
@@ -235,6 +238,13 @@ class _NodeAffinity(VolumeError):
 
 def _no_plugin(name: str) -> Unprocessed:
     return Unprocessed(f'failed to get Plugin from volumeSpec for volume "{name}" err=no volume plugin matched')
+
+
+def _text(error: Exception) -> str:
+    """Errors of the system as Go writes them: path first, without a number."""
+    if isinstance(error, OSError) and error.filename is not None and error.strerror:
+        return f"{error.filename}: {error.strerror.lower()}"
+    return str(error)
 
 
 def _group(volume: PersistentVolume | None) -> int | None:

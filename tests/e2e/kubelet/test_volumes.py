@@ -6,6 +6,7 @@ import asyncio
 import os
 import subprocess
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,8 @@ from lightkube.models.core_v1 import (
 from lightkube.models.meta_v1 import ObjectMeta
 from lightkube.resources.core_v1 import Pod, Secret
 
+from common.api.status import ServiceUnavailable
+from common.api.time import to_rfc3339
 from kubelet.types import VolumeError
 from kubelet.volumes import mounts
 from kubelet.volumes.manager import VolumeManager
@@ -152,3 +155,32 @@ async def test_folders_within_folders_without_end_are_removed(volumes: VolumeMan
     os.close(here)
     await volumes.unmount("uid-1")
     assert not path.exists()
+
+
+class ShortLived(Server):
+    """Its tokens live so short that each look wants a new one."""
+
+    given = 0
+
+    async def post_subresource(self, kind: type, name: str, subresource: str, body: Any, namespace: Any = None) -> Any:
+        if self.given < 0:
+            raise ServiceUnavailable("connection refused")
+        self.given += 1
+        expires = to_rfc3339(datetime.now(UTC) + timedelta(seconds=8))
+        return {"spec": {"expirationSeconds": 8}, "status": {"token": f"{self.given}", "expirationTimestamp": expires}}
+
+
+async def test_a_token_that_is_renewed_comes_into_its_file(tmp_path: Path) -> None:
+    server = ShortLived()
+    volumes = VolumeManager(tmp_path, CachedObjects(server), TokenManager(server), {})
+    token = ServiceAccountTokenProjection(path="token", expirationSeconds=3600)
+    source = ProjectedVolumeSource(sources=[VolumeProjection(serviceAccountToken=token)])
+    path = Path((await volumes.mount(pod_with(Volume(name="t", projected=source))))["t"])
+    assert (path / "token").read_text() == "1"
+    await volumes.refresh("uid-1")
+    assert (path / "token").read_text() == "2"
+    server.given = -1
+    await volumes.refresh("uid-1")
+    assert (path / "token").read_text() == "2"
+    await volumes.unmount("uid-1")
+    assert mounts_below(tmp_path) == []

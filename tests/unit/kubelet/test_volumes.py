@@ -430,3 +430,12 @@ async def test_a_refresh_brings_nothing_back_that_was_unmounted_meanwhile(
     await volumes.refresh("uid-1")
     await unmounting
     assert not (tmp_path / "pods/uid-1").exists()
+
+
+async def test_an_error_of_the_system_is_told_without_its_number(volumes: VolumeManager, tmp_path: Path) -> None:
+    (tmp_path / "pods").write_text("no folder")
+    with pytest.raises(VolumeError) as failed:
+        await volumes.mount(pod_with(Volume(name="d", emptyDir=EmptyDirVolumeSource())))
+    folder = tmp_path / "pods/uid-1/volumes/kubernetes.io~empty-dir/d"
+    assert str(failed.value).startswith(f'MountVolume.SetUp failed for volume "d" : {tmp_path / "pods"}')
+    assert str(failed.value).endswith("not a directory") and not folder.is_dir()
