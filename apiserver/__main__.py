@@ -25,7 +25,7 @@ from apiserver.settings import Settings
 from apiserver.storage import compaction
 from apiserver.storage.etcd import Etcd
 from apiserver.storage.registry import Stores
-from apiserver.web import Gate, build
+from apiserver.web import Gate, Shared, build
 from common.api.status import StatusError
 from common.process import Process, parse, run, setup_logging
 from common.serving import serve
@@ -57,9 +57,10 @@ async def serve_api(process: Process, settings: Settings) -> None:
     cluster = bootstrap.Bootstrap(stores, settings, bootstrap.Members(etcd))
     roles, synced = Gate("bootstrap of roles"), Gate("the first list of etcd")
     synced.done = stores.feed.synced
-    process.health.add("etcd", etcd.check_version, live=True)
+    etcd_answers = Shared(etcd.check_version)
+    process.health.add("etcd", etcd_answers.check, live=True)
     process.health.add("poststarthook/rbac/bootstrap-roles", roles.check, live=True)
-    process.health.add("etcd-readiness", etcd.check_version)
+    process.health.add("etcd-readiness", etcd_answers.check)
     process.health.add("informer-sync", synced.check)
     process.health.add("shutdown", lambda: _check_running(process))
 

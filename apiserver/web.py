@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 
 import prometheus_client
 from fastapi import FastAPI, Request
@@ -83,6 +83,29 @@ def _add_probe(app: FastAPI, health: Health, name: str) -> None:
         if failure is None:
             return PlainTextResponse("ok")
         return PlainTextResponse(f"internal server error: {failure}\n", status_code=500)
+
+
+class Shared:
+    """A health check that costs somebody else something, and that anybody may ask for: it is done once for all who ask
+    within ``seconds`` (upstream: its check of etcd is limited too)."""
+
+    def __init__(self, check: Callable[[], Awaitable[None]], seconds: float = 1.0) -> None:
+        self._check = check
+        self._seconds = seconds
+        self._began = 0.0
+        self._asked: asyncio.Task[None] | None = None
+
+    async def check(self) -> None:
+        """Raises what the check did."""
+        now = asyncio.get_running_loop().time()
+        if self._asked is None or (self._asked.done() and now - self._began >= self._seconds):
+            self._began = now
+            self._asked = asyncio.create_task(self._ask())
+            self._asked.add_done_callback(lambda task: task.cancelled() or task.exception())
+        await asyncio.shield(self._asked)
+
+    async def _ask(self) -> None:
+        await self._check()
 
 
 class Gate:
