@@ -10,11 +10,11 @@ from dataclasses import replace
 
 import orjson
 
-from apiserver.endpoints.aside import aside
 from apiserver.endpoints.negotiation import YAML, media_of, takes_gzip
 from apiserver.endpoints.request import JSON, Answer, Request, error_answer
 from apiserver.endpoints.yaml import dump
 from common.api.status import StatusError
+from common.aside import aside
 
 GZIP_THRESHOLD = 128 * 1024
 """Upstream's: what is smaller goes uncompressed."""

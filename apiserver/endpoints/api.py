@@ -6,13 +6,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from apiserver.endpoints.aside import aside
 from apiserver.endpoints.conversion import conversion_of
 from apiserver.endpoints.options import Validation
 from apiserver.storage.registry import Stores
 from apiserver.storage.store import Store
 from apiserver.types import AdmissionRequest, Authorizer, Object, Resource
 from common.api.status import BadRequest
+from common.aside import aside
 
 
 class Admission(Protocol):

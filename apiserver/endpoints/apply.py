@@ -11,7 +11,6 @@ from dataclasses import replace
 import orjson
 
 from apiserver.endpoints.api import Api, to_served, to_stored
-from apiserver.endpoints.aside import aside
 from apiserver.endpoints.create import create_object, may_create, settled
 from apiserver.endpoints.options import WriteOptions, write_options
 from apiserver.endpoints.request import Answer, Request, Target
@@ -26,6 +25,7 @@ from apiserver.storage.cache import Entry
 from apiserver.types import Object, Resource
 from common.api.status import AlreadyExists, BadRequest, NotFound, conflict
 from common.api.time import now_text
+from common.aside import aside
 
 APPLY_PATCH = "application/apply-patch+yaml"
 ATTEMPTS = 8

@@ -65,7 +65,7 @@ async def read_page(store: Store, namespace: str, options: ListOptions) -> Page:
             return await store.list_at(revision, "", namespace, labels, fields, limit)
         except CompactedError:
             raise Expired(EXPIRED) from None
-    return store.list_cached(namespace, labels, fields, limit)
+    return await store.list_cached(namespace, labels, fields, limit)
 
 
 async def _next_page(store: Store, namespace: str, options: ListOptions) -> Page:

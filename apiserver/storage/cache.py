@@ -203,16 +203,14 @@ class ResourceCache:
 
     def select(self, namespace: str, labels: Selector, fields: Selector) -> list[Entry]:
         """In the order of etcd's keys. An empty namespace means all."""
-        candidates = self._candidates(namespace, labels, fields)
-        if candidates is None:
-            found = self.all(namespace)
-        else:
-            found = sorted(
-                (e for e in candidates if not namespace or e.namespace == namespace), key=lambda entry: entry.key
-            )
-        if labels.everything and fields.everything:
-            return found
-        return [entry for entry in found if entry.matches(labels, fields)]
+        return matching(self.candidates(namespace, labels, fields), labels, fields)
+
+    def candidates(self, namespace: str, labels: Selector, fields: Selector) -> list[Entry]:
+        """The objects that are to be looked at for a selection, as of now, in the order of etcd's keys."""
+        named = self._indexed(namespace, labels, fields)
+        if named is None:
+            return self.all(namespace)
+        return sorted((e for e in named if not namespace or e.namespace == namespace), key=lambda entry: entry.key)
 
     def all(self, namespace: str = "") -> list[Entry]:
         entries = self.entries
@@ -225,7 +223,7 @@ class ResourceCache:
             entries[f"{space}/{name}"] for space in sorted(self._names, key=_as_in_key) for name in self._names[space]
         ]
 
-    def _candidates(self, namespace: str, labels: Selector, fields: Selector) -> Iterable[Entry] | None:
+    def _indexed(self, namespace: str, labels: Selector, fields: Selector) -> Iterable[Entry] | None:
         """The objects that an index names for a selector; None when no index helps."""
         best: Mapping[str, Entry] | None = None
         for is_label, selector in ((True, labels), (False, fields)):
@@ -244,6 +242,12 @@ class ResourceCache:
                 if best is None or len(bucket) < len(best):
                     best = bucket
         return None if best is None else best.values()
+
+
+def matching(entries: list[Entry], labels: Selector, fields: Selector) -> list[Entry]:
+    if labels.everything and fields.everything:
+        return entries
+    return [entry for entry in entries if entry.matches(labels, fields)]
 
 
 def _as_in_key(namespace: str) -> str:

@@ -12,7 +12,7 @@ from inspect import isawaitable
 from typing import Any
 
 from apiserver.storage import claims, continuation, transactions
-from apiserver.storage.cache import Entry, ResourceCache
+from apiserver.storage.cache import Entry, ResourceCache, matching
 from apiserver.storage.encoding import UNREADABLE, encode, join_key, prefix_of, with_revision
 from apiserver.storage.etcd import Etcd, LeaseNotFound, ReadIndex
 from apiserver.storage.feed import Feed
@@ -24,6 +24,7 @@ from apiserver.storage.zipped import ZippedLists
 from apiserver.types import Guard, Object, Resource, Terms
 from common.api.selectors import EVERYTHING, Selector
 from common.api.status import Conflict, InternalError, StatusError, Timeout, already_exists, conflict, not_found
+from common.aside import aside
 
 Change = Callable[[Object], Object | None] | Callable[[Object], Awaitable[Object | None]]
 
@@ -79,19 +80,22 @@ class Store:
         """The objects as they are now."""
         if not await self.fresh():
             raise Timeout("etcdserver: request timed out", {"retryAfterSeconds": 1})
-        return self.list_cached(namespace, labels, fields, limit)
+        return await self.list_cached(namespace, labels, fields, limit)
 
-    def list_cached(
+    async def list_cached(
         self, namespace: str = "", labels: Selector = EVERYTHING, fields: Selector = EVERYTHING, limit: int = 0
     ) -> Page:
         """As the cache has them."""
-        entries = self.cache.select(namespace, labels, fields)
-        revision = self.feed.revision
+        entries = self.cache.candidates(namespace, labels, fields)
+        revision, stamp = self.feed.revision, self.cache.changed
+        # A selector has as many terms as a URL holds, and each may be looked at for each object.
+        terms = len(labels.requirements) + len(fields.requirements)
+        entries = await aside(len(entries) * terms, matching, entries, labels, fields)
         if not limit or len(entries) <= limit:
-            return Page(entries, revision, stamp=self.cache.changed)
+            return Page(entries, revision, stamp=stamp)
         remaining = len(entries) - limit if labels.everything and fields.everything else None
         token = continuation.Continuation(revision, entries[limit - 1].key + "\0").encode()
-        return Page(entries[:limit], revision, token, remaining, self.cache.changed)
+        return Page(entries[:limit], revision, token, remaining, stamp)
 
     async def list_at(
         self, revision: int, start: str, namespace: str, labels: Selector, fields: Selector, limit: int

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
+from types import SimpleNamespace
 from typing import Any
 
 import orjson
@@ -11,8 +14,11 @@ from apiserver.endpoints.views import PlainView, encoder_of
 from apiserver.endpoints.watch import Start, _initial
 from apiserver.resources.strategy import KindStrategy
 from apiserver.storage import cache as cache_module
-from apiserver.storage.cache import ResourceCache
+from apiserver.storage import continuation
+from apiserver.storage import store as store_module
+from apiserver.storage.cache import Entry, ResourceCache, matching
 from apiserver.storage.encoding import encode, head_of, prefix_of, with_revision
+from apiserver.storage.store import Store
 from apiserver.storage.watchers import MAX_PENDING, PIECE, Hub, Scope, Watcher
 from apiserver.types import Resource
 from common.api.selectors import EVERYTHING, parse_field_selector, parse_label_selector
@@ -198,3 +204,31 @@ def test_a_watch_begins_in_pieces_of_bytes(cache: ResourceCache) -> None:
     assert max(map(len, pieces)) < PIECE + 11_000
     assert len(b"".join(pieces).splitlines()) == 80
     assert not list(_initial(Start([], [], 1), scope, encoder))
+
+
+async def test_a_selector_of_very_many_terms_holds_up_nobody(
+    cache: ResourceCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And what it finds is of the moment at which it began."""
+    for number in range(20):
+        put(cache, number + 1, f"p{number:02}", on="yes")
+    go = threading.Event()
+
+    def waiting(*given: Any) -> list[Entry]:
+        assert go.wait(10)
+        return matching(*given)
+
+    monkeypatch.setattr(store_module, "matching", waiting)
+    feed: Any = SimpleNamespace(revision=20)
+    unused: Any = None
+    store = Store(cache, unused, feed, unused)
+    labels = parse_label_selector(",".join(f"k{n}!=v" for n in range(4000)))
+    asked = asyncio.create_task(store.list_cached("n", labels, EVERYTHING, 5))
+    await asyncio.sleep(0)
+    put(cache, 21, "late", on="yes")
+    feed.revision = 21
+    go.set()
+    page = await asked
+    assert [entry.name for entry in page.entries] == [f"p{n:02}" for n in range(5)]
+    assert (page.revision, page.stamp, page.remaining) == (20, 20, None)
+    assert continuation.decode(page.token) == continuation.Continuation(20, "n/p04\0")

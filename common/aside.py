@@ -11,12 +11,12 @@ from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
 LARGE = 64 * 1024
-"""Bytes."""
+"""Bytes, or other small steps: some milliseconds."""
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 
 async def aside(size: int, work: Callable[P, R], *args: P.args, **named: P.kwargs) -> R:
-    """``size`` is how many bytes the work is about."""
+    """``size`` is how many bytes, or steps, the work is about."""
     return await asyncio.to_thread(work, *args, **named) if size > LARGE else work(*args, **named)

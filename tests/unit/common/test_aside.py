@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from apiserver.endpoints.aside import LARGE, aside
+from common.aside import LARGE, aside
 
 
 async def test_large_work_holds_up_nobody() -> None:
