@@ -9,9 +9,11 @@ https://kubernetes.io/docs/reference/kubernetes-api/cluster-resources/event-v1/
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import logging
 import time
 from collections import OrderedDict
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
@@ -41,6 +43,7 @@ class _Pending:
     reason: str
     message: str
     at: datetime
+    annotations: tuple[tuple[str, str], ...] = ()
 
     @property
     def alike(self) -> tuple[str | None, ...]:
@@ -101,10 +104,18 @@ class EventRecorder:
         self._buckets: OrderedDict[Any, _Bucket] = OrderedDict()
 
     def event(
-        self, obj: Any, type: Literal["Normal", "Warning"], reason: str, message: str, *, field_path: str | None = None
+        self,
+        obj: Any,
+        type: Literal["Normal", "Warning"],
+        reason: str,
+        message: str,
+        *,
+        field_path: str | None = None,
+        annotations: Mapping[str, str] | None = None,
     ) -> None:
         """Never blocks: when the server is far behind, events are dropped and the log says so."""
-        pending = _Pending(reference(obj, field_path), type, reason, message, now())
+        more = tuple((annotations or {}).items())
+        pending = _Pending(reference(obj, field_path), type, reason, message, now(), more)
         try:
             self._queue.put_nowait(pending)
         except asyncio.QueueFull:
@@ -139,7 +150,7 @@ class EventRecorder:
         if len(alike.messages) < ALIKE_LIMIT:
             return pending, pending.same
         message = f"(combined from similar events): {pending.message}"
-        return _Pending(pending.ref, pending.type, pending.reason, message, pending.at), pending.alike
+        return dataclasses.replace(pending, message=message), pending.alike
 
     async def _send(self, event: tuple[_Pending, Any]) -> None:
         pending, key = event
@@ -175,7 +186,7 @@ class EventRecorder:
         name = f"{pending.ref.name}.{time.time_ns():x}"
         await self._client.create(
             Event(
-                metadata=ObjectMeta(name=name, namespace=namespace),
+                metadata=ObjectMeta(name=name, namespace=namespace, annotations=dict(pending.annotations) or None),
                 involvedObject=pending.ref,
                 type=pending.type,
                 reason=pending.reason,

@@ -12,7 +12,7 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Awaitable, Callable, Collection, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
 from typing import Annotated, Any, NoReturn, TypeVar
 
 import prometheus_client
@@ -74,11 +74,12 @@ class ProcessSettings(BaseSettings):
         return TLSOptions(self.tls_cert_file, self.tls_private_key_file, self.client_ca_file)
 
 
-def parse(settings: type[S], argv: Sequence[str] | None = None) -> S:
-    """Settings from the command line. Ends the process with a message that names the flag when one is wrong."""
+def parse(settings: type[S], argv: Sequence[str] | None = None, values: Mapping[str, Any] | None = None) -> S:
+    """Settings from the command line, and ``values`` for what it does not say. Ends the process with a message that
+    names the flag when one is wrong."""
     argv = _upstream_style(settings, list(sys.argv[1:] if argv is None else argv))
     try:
-        return CliApp.run(settings, cli_args=argv, cli_exit_on_error=True)
+        return CliApp.run(settings, cli_args=argv, cli_exit_on_error=True, **(values or {}))
     except ValidationError as error:
         for problem in error.errors():
             flag = "--" + "-".join(str(part) for part in problem["loc"]).replace("_", "-")

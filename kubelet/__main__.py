@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import signal
 import sys
 from functools import partial
 from pathlib import Path
@@ -25,10 +26,13 @@ from common.informer import InformerFactory
 from common.process import Process, parse, run, setup_logging
 from common.serving import TLSOptions, serve
 from common.tunnel import SpdyTunnelProtocol
-from kubelet import metrics
+from kubelet import configuration, metrics
 from kubelet.certificates.node import NodeCertificates
 from kubelet.cgroups.tree import PodCgroups, Tell, find_hierarchy
 from kubelet.cgroups.values import node_values
+from kubelet.eviction.manager import EvictionManager
+from kubelet.eviction.reclaim import Reclaimer
+from kubelet.eviction.usage import Measure
 from kubelet.housekeeping import AddressKeeper
 from kubelet.imagegc import ImageGC
 from kubelet.logs.keeper import LogKeeper
@@ -37,11 +41,10 @@ from kubelet.logs.reader import read as read_log
 from kubelet.manager import PodManager
 from kubelet.network.plugin import NetworkConfig, PodNetwork
 from kubelet.network.watcher import NetworkWatcher
-from kubelet.node.agent import NodeAgent
+from kubelet.node.agent import Cadence, NodeAgent, Watched
 from kubelet.node.lease import NodeLease
-from kubelet.node.machine import read_machine, read_usage
-from kubelet.node.status import NodeIdentity, Observation, allocatable_amounts
-from kubelet.node.thresholds import Pressure, parse_thresholds
+from kubelet.node.machine import file_system, read_machine
+from kubelet.node.status import NodeIdentity, Observation, allocatable_amounts, capacity_amounts
 from kubelet.runtime.docker import DockerRuntime
 from kubelet.runtime.measured import measure
 from kubelet.runtime.spec import LogLimits
@@ -49,7 +52,8 @@ from kubelet.server.app import KubeletServer
 from kubelet.server.auth import Access
 from kubelet.server.diagnostics import Diagnostics
 from kubelet.server.reviews import ApiReviews
-from kubelet.settings import KubeletSettings, parse_headers, parse_labels, parse_reserved, parse_taints, split
+from kubelet.settings import KubeletSettings, parse_headers, parse_labels, parse_taints, split
+from kubelet.shutdown.manager import ShutdownManager
 from kubelet.staticpods.files import ManifestFolder
 from kubelet.staticpods.sources import StaticSources
 from kubelet.staticpods.url import ManifestURL
@@ -67,6 +71,13 @@ _UNIX = "unix://"
 
 def main() -> None:
     settings = parse(KubeletSettings)
+    if settings.config:
+        try:
+            values = configuration.load(Path(settings.config), KubeletSettings.model_fields)
+        except ValueError as error:
+            print(f"error: {error}", file=sys.stderr)
+            sys.exit(1)
+        settings = parse(KubeletSettings, None, values)
     try:
         identity = _identity(settings)
         certificates = _certificates(settings, identity)
@@ -77,15 +88,23 @@ def main() -> None:
         sys.exit(2)
 
     async def start(process: Process) -> None:
-        process.spawn(kubelet(settings, config, identity, certificates), name="kubelet")
+        process.spawn(kubelet(settings, config, identity, certificates, process.stop), name="kubelet")
 
     run("kubelet", settings, start)
 
 
 async def kubelet(
-    settings: KubeletSettings, cluster: ClusterConfig, identity: NodeIdentity, certificates: NodeCertificates
+    settings: KubeletSettings,
+    cluster: ClusterConfig,
+    identity: NodeIdentity,
+    certificates: NodeCertificates,
+    stop: asyncio.Event,
 ) -> None:
-    """Until cancelled. Every part runs for ever: one that fails ends the process, and pods do not notice."""
+    """Until cancelled. Every part runs for ever: one that fails ends the process, and pods do not notice.
+
+    SIGUSR1 says that the machine is about to shut down: the pods end in their order, and then ``stop`` is set. That is
+    for machines without systemd, where the kubelet hears of it by itself.
+    """
     name, root = identity.name, settings.root
     try:
         await asyncio.to_thread(make_shared, root)
@@ -110,12 +129,18 @@ async def kubelet(
             def this_node() -> Node | None:
                 return nodes.store.get(name)
 
+            # The uid is the node's name: that is by what "kubectl describe node" looks for events, as with upstream's.
+            node_ref = ObjectReference(kind="Node", name=name, uid=name)
             volumes = VolumeManager(root, objects, TokenManager(client), pods_config.capacity, client, this_node)
             shown = informers.informer(Pod, field_selector=f"spec.nodeName={name}")
             shown.add_handler(volumes.notice, lambda _, new: volumes.notice(new))
 
             def tell(type_: Literal["Normal", "Warning"], reason: str, text: str) -> None:
-                recorder.event(ObjectReference(kind="Node", name=name, uid=name), type_, reason, text)
+                recorder.event(node_ref, type_, reason, text)
+
+            def warn(reason: str, text: str) -> None:
+                log.error("%s", text)
+                tell("Warning", reason, text)
 
             cgroups = _cgroups(settings, identity, runtime, tell)
             logs = LogKeeper(LogPaths(pods_config.pod_log_dir, pods_config.container_log_dir), root / "logs", limits)
@@ -132,19 +157,59 @@ async def kubelet(
                 node=this_node,
                 cgroups=cgroups,
                 runtime_back=lambda: agent.wake(),
+                pressure=lambda: eviction.conditions,
+                shutting_down=lambda: shutdown.shutting_down,
             )
-            agent = NodeAgent(client, runtime, recorder, identity, root, network.problem, manager.problem)
+            image_gc = ImageGC(runtime, settings.image_gc(), settings.pod_infra_container_image, warn)
+            reclaimer = Reclaimer(runtime, manager, image_gc, root, lambda: cgroups.all_pods)
+            eviction = EvictionManager(
+                node_ref,
+                settings.eviction(),
+                read_machine(),
+                look=reclaimer.look,
+                pods=manager,
+                measure=Measure(runtime, volumes),
+                reclaim=reclaimer.reclaim,
+                recorder=recorder,
+                changed=lambda: agent.wake(),
+            )
+            shutdown = ShutdownManager(node_ref, settings.shutdown(), manager, recorder, lambda: agent.wake())
+            watched = Watched(
+                network.problem,
+                manager.problem,
+                shutdown.problem,
+                pressure=lambda: eviction.conditions,
+                node=this_node,
+            )
+            cadence = Cadence(
+                parse_duration(settings.node_status_update_frequency),
+                parse_duration(settings.node_status_report_frequency),
+            )
+            agent = NodeAgent(
+                client, runtime, recorder, identity, root, watched, cadence, register=settings.register_node
+            )
+            await eviction.first_look()
             watcher = NetworkWatcher(network, nodes, name, network_state / "subnet", agent.wake, settings.pod_cidr)
 
             async def healthy() -> None:
                 await runtime.version()
 
-            def warn(reason: str, text: str) -> None:
-                log.error("%s", text)
-                tell("Warning", reason, text)
-
             def complain(text: str) -> None:
                 warn("InvalidStaticPod", text)
+
+            async def end_node() -> None:
+                await shutdown.shut_down()
+                stop.set()
+
+            def told_to_end() -> None:
+                log.warning("SIGUSR1: the machine is about to shut down")
+                tasks.create_task(end_node())
+
+            asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, told_to_end)
+            if shutdown.enabled:
+                from kubelet.shutdown.logind import Logind  # with the D-Bus library, which others need not load
+
+                tasks.create_task(Logind(shutdown.seconds, shutdown.shut_down, shutdown.cancel).run())
 
             given = {"file": settings.pod_manifest_path, "http": settings.manifest_url}
             sources = StaticSources([source for source, place in given.items() if place], manager.set_static)
@@ -188,14 +253,14 @@ async def kubelet(
                 logs.run(),
                 volumes.run(manager.pod_by_uid, manager.wake),
                 watcher.run(),
-                ImageGC(runtime, settings.image_gc(), settings.pod_infra_container_image, warn).run(),
+                image_gc.run(),
+                eviction.run(),
+                agent.run(),
+                NodeLease(client, name, settings.node_lease_duration_seconds).run(),
                 AddressKeeper(network, runtime, manager).run(),
                 certificates.serve(client, listen),
             ):
                 tasks.create_task(part)
-            if settings.register_node:
-                tasks.create_task(agent.run())
-                tasks.create_task(NodeLease(client, name).run())
     finally:
         await network.close()
         await runtime.close()
@@ -209,8 +274,13 @@ def _identity(settings: KubeletSettings) -> NodeIdentity:
         taints=parse_taints(settings.register_with_taints),
         max_pods=settings.max_pods,
         port=settings.port,
-        thresholds=parse_thresholds(settings.eviction_hard),
-        reserved=parse_reserved(settings.system_reserved),
+        pods_per_core=settings.pods_per_core,
+        max_images=settings.node_status_max_images,
+        provider_id=settings.provider_id,
+        external_cloud=settings.cloud_provider == "external",
+        schedulable=settings.register_schedulable,
+        thresholds=settings.eviction().thresholds,
+        reserved=settings.reserved(),
     )
 
 
@@ -270,8 +340,7 @@ def _cgroups(settings: KubeletSettings, identity: NodeIdentity, runtime: DockerR
 
 def _pods_config(settings: KubeletSettings, identity: NodeIdentity) -> KubeletConfig:
     machine = read_machine()
-    usage = read_usage(Path(settings.root_dir))
-    observed = Observation(machine, usage.node_fs, Pressure(), None)
+    observed = Observation(machine, file_system(settings.root), None)
     return KubeletConfig(
         node_name=identity.name,
         node_ips=tuple(identity.addresses),
@@ -283,7 +352,7 @@ def _pods_config(settings: KubeletSettings, identity: NodeIdentity) -> KubeletCo
         cluster_domain=settings.cluster_domain,
         resolv_conf=settings.resolv_conf,
         cpu_cfs_quota=settings.cpu_cfs_quota,
-        max_pods=settings.max_pods,
+        max_pods=capacity_amounts(identity, observed)["pods"],
         capacity=allocatable_amounts(identity, observed),
         max_parallel_image_pulls=settings.max_parallel_image_pulls,
         serialize_image_pulls=settings.serialize_image_pulls,

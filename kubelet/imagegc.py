@@ -136,6 +136,13 @@ class ImageGC:
             self._tell("FreeDiskSpaceFailed", text)
         return outworn + freed
 
+    async def remove_unused(self) -> int:
+        """All images that no container has, whatever the thresholds; how many bytes they had."""
+        used, at = await self._used(), self._clock()
+        self._records = detect(self._records, await self._runtime.list_images(), used, at)
+        order = candidates(self._records.values(), used, self._policy, at)
+        return await self._free(order, sum(record.image.size for record in order))
+
     async def _free(self, order: list[Record], wanted: int) -> int:
         freed = 0
         for record in order:

@@ -11,7 +11,7 @@ import asyncio
 import dataclasses
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,24 +19,27 @@ from lightkube.models.core_v1 import ContainerStatus
 from lightkube.resources.core_v1 import Node, Pod, Service
 
 from common.api.meta import clone, key_of, meta_of
-from common.api.pods import is_terminal
 from common.client import Client
 from common.informer import InformerFactory
 from kubelet.cgroups.tree import PodCgroups, no_cgroups
 from kubelet.images import ImageManager, Recorder, format_duration
 from kubelet.logs.keeper import LogKeeper
 from kubelet.lookup import Lookup
-from kubelet.pods.admission import Rejection, admit
+from kubelet.pods import preemption
+from kubelet.pods.admission import NodeView, Verdict, admit
 from kubelet.pods.backoff import Backoff
 from kubelet.pods.files import PodDirectory
 from kubelet.pods.handlers import Handlers
-from kubelet.pods.identity import identity_of, is_mirror
+from kubelet.pods.identity import has_critical_priority, identity_of, is_mirror
 from kubelet.pods.observed import observe
 from kubelet.pods.orphans import end_orphan
+from kubelet.pods.predicates import Insufficient, failures
 from kubelet.pods.tools import Tools
 from kubelet.pods.worker import PodWorker, newest
+from kubelet.pods.writer import TRANSIENT
 from kubelet.staticpods.mirrors import MirrorClient, Mirrors, reflects
 from kubelet.types import (
+    Ending,
     KubeletConfig,
     Network,
     ObjectSource,
@@ -75,9 +78,13 @@ class PodManager:
         node: Callable[[], Node | None] = lambda: None,
         cgroups: PodCgroups | None = None,
         runtime_back: Callable[[], None] = lambda: None,
+        pressure: Callable[[], Sequence[str]] = lambda: (),
+        shutting_down: Callable[[], bool] = lambda: False,
     ) -> None:
-        """``node`` gives this node's object, for the check that a pod may run here; ``runtime_back`` is called when
-        Docker answers again."""
+        """``node`` gives this node's object, ``pressure`` its conditions and ``shutting_down`` whether it is about to
+        end, for the check that a pod may run here; ``runtime_back`` is called when Docker answers again."""
+        self._pressure = pressure
+        self._shutting_down = shutting_down
         self._config = config
         self._runtime = runtime
         self._node = node
@@ -148,6 +155,16 @@ class PodManager:
     def get_pod(self, namespace: str, name: str, uid: str | None = None) -> Pod | None:
         worker = self._find(namespace, name, uid)
         return newest(worker.pod, worker.status) if worker else None
+
+    def is_critical(self, pod: Pod) -> bool:
+        """Such pods are not evicted, and others make room for them: static ones, and those of a system priority."""
+        return identity_of(pod).uid in self._from_files or has_critical_priority(pod)
+
+    async def end_pod(self, uid: str, ending: Ending) -> None:
+        """Returns when nothing of the pod runs any more and the API server knows why."""
+        worker = self._workers.get(uid)
+        if worker is not None:
+            await worker.end(ending)
 
     def container_status(self, namespace: str, name: str, container: str) -> ContainerStatus | None:
         worker = self._find(namespace, name, None)
@@ -262,34 +279,81 @@ class PodManager:
         if is_mirror(pod):
             self._mirror_changed(pod)
         elif identity_of(pod).uid not in self._workers:
-            self._start(PodWorker(pod, self._tools, rejection=self._reject(pod), fits=self._fits))
+            self._take(pod, self._tools)
 
-    def _start(self, worker: PodWorker) -> None:
+    def _take(self, pod: Pod, tools: Tools, *, static: bool = False) -> None:
+        verdict = self._judge(pod, self._node(), static=static)
+        worker = PodWorker(pod, tools, rejection=verdict.rejection, fits=self._fits)
+        if verdict.preempt:
+            self._start(worker, self._preempt(verdict.preempt))
+        elif verdict.rejection is not None and verdict.rejection[0] == "NodeAffinity":
+            self._start(worker, self._judge_again(worker, static))
+        else:
+            self._start(worker)
+
+    def _start(self, worker: PodWorker, before: Coroutine[Any, Any, None] | None = None) -> None:
+        """``before`` is waited for first."""
         uid = worker.identity.uid
         self._workers[uid] = worker
         self._tools.cgroups.changed()
-        task = asyncio.create_task(worker.run(), name=f"pod {worker.identity}")
+
+        async def run() -> None:
+            if before is not None:
+                await before
+            await worker.run()
+
+        task = asyncio.create_task(run(), name=f"pod {worker.identity}")
         self._tasks[uid] = task
         task.add_done_callback(lambda done: self._ended(uid, done))
 
-    def _reject(self, pod: Pod) -> Rejection | None:
+    def _judge(self, pod: Pod, node: Node | None, *, static: bool = False) -> Verdict:
         """A pod that this node has accepted before (it has a status of it) is not judged again."""
         if (pod.status is not None and pod.status.startTime is not None) or meta_of(pod).deletionTimestamp is not None:
-            return None
-        return admit(pod, self._others(pod), self._node(), self._config)
+            return Verdict()
+        view = NodeView(
+            node=node,
+            others=self._others(pod),
+            capacity=self._config.capacity,
+            max_pods=self._config.max_pods,
+            pressure=self._pressure(),
+            shutting_down=self._shutting_down(),
+            unsafe_sysctls=self._config.allowed_unsafe_sysctls,
+            is_critical=lambda each: self.is_critical(each),
+            static=static,
+        )
+        return admit(pod, view)
 
     def _others(self, pod: Pod) -> list[Pod]:
         """Those that take something of the node."""
         uid = identity_of(pod).uid
-        present = (worker for worker in self._workers.values() if not worker.gone and worker.identity.uid != uid)
-        return [worker.pod for worker in present if not worker.finished and not is_terminal(worker.pod)]
+        present = (worker for worker in self._workers.values() if worker.holds_room and worker.identity.uid != uid)
+        return [newest(worker.pod, worker.status) for worker in present]
 
     def _fits(self, pod: Pod) -> str:
         """Whether a pod of this node may become what its spec says now."""
-        node = self._node()
-        if admit(pod, [], node, self._config) is not None:
-            return "Infeasible"
-        return "Deferred" if admit(pod, self._others(pod), node, self._config) is not None else ""
+        for others, answer in (([], "Infeasible"), (self._others(pod), "Deferred")):
+            found = failures(pod, others, self._node(), self._config.capacity, self._config.max_pods)
+            if any(isinstance(each, Insufficient) for each in found):
+                return answer
+        return ""
+
+    async def _preempt(self, pods: Sequence[Pod]) -> None:
+        """What they hold counts as free from now on, and is when they have ended."""
+        for pod in pods:
+            log.warning("pod %s is preempted", identity_of(pod))
+            self._tools.event(pod, "Warning", preemption.ENDING.reason, preemption.MESSAGE)
+        await asyncio.gather(*(self.end_pod(identity_of(pod).uid, preemption.ENDING) for pod in pods))
+
+    async def _judge_again(self, worker: PodWorker, static: bool) -> None:
+        """The node's labels may be newer than what the watch has shown."""
+        try:
+            node = await self._tools.client.get(Node, self._config.node_name)
+        except TRANSIENT as error:
+            log.info("pod %s: the node cannot be read: %s", worker.identity, error)
+            return
+        verdict = self._judge(worker.pod, node, static=static)
+        worker.rejection = verdict.rejection
+        await self._preempt(verdict.preempt)
 
     def _updated(self, old: Pod, new: Pod) -> None:
         if identity_of(old).uid != identity_of(new).uid:
@@ -329,7 +393,7 @@ class PodManager:
         for key, pod in wanted.items():
             if key not in running:
                 self._from_files.add(identity_of(pod).uid)
-                self._start(PodWorker(pod, self._static_tools(pod)))
+                self._take(pod, self._static_tools(pod), static=True)
                 self._mirrors.wake()
 
     def _static_workers(self) -> list[PodWorker]:

@@ -17,17 +17,21 @@ from pydantic import Field, field_validator, model_validator
 
 from common.api import names, node_labels
 from common.api.duration import parse_duration
-from common.api.quantity import parse_bytes, parse_cpu_milli
+from common.api.quantity import parse_bytes, parse_cpu_milli, parse_quantity
 from common.process import Duration, ProcessSettings
+from kubelet.eviction.manager import EvictionPolicy
+from kubelet.eviction.thresholds import DEFAULT_EVICTION_HARD, parse_thresholds
 from kubelet.imagegc import GCPolicy
 from kubelet.node.machine import outward_address
-from kubelet.node.thresholds import DEFAULT_EVICTION_HARD, parse_thresholds
 from kubelet.pods.sysctls import check_patterns
+from kubelet.shutdown.periods import Period, parse_periods, periods_of
 
 _EFFECTS = ("NoSchedule", "PreferNoSchedule", "NoExecute")
 
 
 class KubeletSettings(ProcessSettings):
+    config: str = ""
+    """A file with a KubeletConfiguration; flags go before it."""
     kubeconfig: str | None = None
     hostname_override: str = ""
     """The node's name; default: the machine's host name."""
@@ -36,6 +40,9 @@ class KubeletSettings(ProcessSettings):
     node_labels: str = ""
     """Labels set when the node registers: ``a=b,c=d``."""
     register_node: bool = True
+    """False: the node's object is made by somebody else; its status is kept all the same."""
+    register_schedulable: bool = True
+    """False: the node registers as unschedulable."""
     register_with_taints: str = ""
     """Taints set when the node registers: ``key=value:effect,…``."""
     bootstrap_kubeconfig: str | None = None
@@ -46,6 +53,22 @@ class KubeletSettings(ProcessSettings):
     """The client certificate in ``--cert-dir`` is renewed in time."""
     rotate_server_certificates: bool = False
     """The serving certificate is asked of the API server, and renewed in time; somebody has to approve it."""
+    provider_id: str = ""
+    """What identifies the machine at its cloud."""
+    cloud_provider: str = ""
+    """``external``: a cloud's controller completes the node before pods come to it."""
+    node_status_update_frequency: str = "10s"
+    """How often the node's status is computed, and written when it changed."""
+    node_status_report_frequency: str = "5m0s"
+    """How often it is written at least."""
+    node_status_max_images: int = Field(default=50, ge=-1)
+    node_lease_duration_seconds: int = Field(default=40, ge=1)
+    shutdown_grace_period: str = "0s"
+    """How long pods have to end before the machine does; 0: they are not ended."""
+    shutdown_grace_period_critical_pods: str = "0s"
+    """The last part of it, which belongs to critical pods."""
+    shutdown_grace_period_by_pod_priority: str = ""
+    """In place of both: seconds by priority, ``0=30,1000=10``."""
     root_dir: str = "/var/lib/kubelet"
     pod_log_dir: str = "/var/log/pods"
     image_gc_high_threshold: int = 85
@@ -103,9 +126,24 @@ class KubeletSettings(ProcessSettings):
     """Containers that name no seccomp profile get the runtime's own instead of none."""
     allowed_unsafe_sysctls: str = ""
     """Kernel parameters that pods may set beside the safe ones: ``kernel.msg*,net.core.somaxconn``."""
+    pods_per_core: int = Field(default=0, ge=0)
+    """At most so many pods for each CPU; 0: no such bound."""
     eviction_hard: str = DEFAULT_EVICTION_HARD
+    """Less than so much left: a pod is evicted at once. ``memory.available<100Mi,nodefs.available<10%``."""
+    eviction_soft: str = ""
+    """The same, but only when it lasts for the grace period."""
+    eviction_soft_grace_period: str = ""
+    """``memory.available=1m30s``."""
+    eviction_max_pod_grace_period: int = 0
+    """Seconds that pods get which are evicted for a soft threshold."""
+    eviction_minimum_reclaim: str = ""
+    """What is taken back at least: ``nodefs.available=500Mi``."""
+    eviction_pressure_transition_period: str = "5m0s"
+    """How long the node says that it is under pressure after it was last."""
+    kube_reserved: str = ""
+    """Held back from pods for the node's own processes: ``cpu=500m,memory=1Gi,ephemeral-storage=1Gi``."""
     system_reserved: str = ""
-    """Held back from pods: ``cpu=500m,memory=1Gi,ephemeral-storage=1Gi``."""
+    """Held back from pods for the system, likewise."""
     pod_cidr: str = ""
     """The pod subnet when no control plane gives one; the Node's spec.podCIDR goes before it."""
     cluster_cidr: str = "10.244.0.0/16"
@@ -124,7 +162,14 @@ class KubeletSettings(ProcessSettings):
         self.image_gc()
         return self
 
-    @field_validator("file_check_frequency", "http_check_frequency", "minimum_image_ttl_duration")
+    @field_validator(
+        "file_check_frequency",
+        "http_check_frequency",
+        "minimum_image_ttl_duration",
+        "eviction_pressure_transition_period",
+        "node_status_update_frequency",
+        "node_status_report_frequency",
+    )
     @classmethod
     def _duration(cls, value: str) -> str:
         if parse_duration(value) <= 0:
@@ -169,13 +214,24 @@ class KubeletSettings(ProcessSettings):
         check_patterns(split(value))
         return value
 
-    @field_validator("eviction_hard")
+    @field_validator("cloud_provider")
     @classmethod
-    def _thresholds(cls, value: str) -> str:
-        parse_thresholds(value)
+    def _cloud(cls, value: str) -> str:
+        if value not in ("", "external"):
+            raise ValueError(f'the cloud provider "{value}" is not supported: the one choice is external')
         return value
 
-    @field_validator("system_reserved")
+    @model_validator(mode="after")
+    def _shutdown(self) -> KubeletSettings:
+        self.shutdown()
+        return self
+
+    @model_validator(mode="after")
+    def _eviction(self) -> KubeletSettings:
+        self.eviction()
+        return self
+
+    @field_validator("kube_reserved", "system_reserved")
     @classmethod
     def _reserved(cls, value: str) -> str:
         parse_reserved(value)
@@ -264,6 +320,29 @@ class KubeletSettings(ProcessSettings):
         oldest = timedelta(seconds=parse_duration(self.image_maximum_gc_age))
         return GCPolicy(self.image_gc_high_threshold, self.image_gc_low_threshold, age, oldest)
 
+    def eviction(self) -> EvictionPolicy:
+        """Raises ValueError."""
+        thresholds = parse_thresholds(
+            self.eviction_hard, self.eviction_soft, self.eviction_soft_grace_period, self.eviction_minimum_reclaim
+        )
+        transition = parse_duration(self.eviction_pressure_transition_period)
+        return EvictionPolicy(thresholds, transition, self.eviction_max_pod_grace_period)
+
+    def shutdown(self) -> tuple[Period, ...]:
+        """Raises ValueError."""
+        total, critical = map(parse_duration, (self.shutdown_grace_period, self.shutdown_grace_period_critical_pods))
+        by_priority = parse_periods(self.shutdown_grace_period_by_pod_priority)
+        if by_priority and (total or critical):
+            raise ValueError(
+                "Cannot specify both shutdownGracePeriodByPodPriority and shutdownGracePeriod at the same time"
+            )
+        return by_priority or periods_of(total, critical)
+
+    def reserved(self) -> dict[str, int]:
+        """cpu in milli, the rest in bytes or pieces."""
+        kube, system = parse_reserved(self.kube_reserved), parse_reserved(self.system_reserved)
+        return {name: kube.get(name, 0) + system.get(name, 0) for name in (*kube, *system)}
+
     def node_addresses(self) -> tuple[str, ...]:
         """Raises ValueError when the machine has no address to be reached at."""
         given = split(self.node_ip)
@@ -320,7 +399,9 @@ def parse_reserved(text: str) -> dict[str, int]:
     reserved = {}
     for part in split(text):
         name, _, amount = part.partition("=")
-        if name not in ("cpu", "memory", "ephemeral-storage"):
-            raise ValueError(f"cannot reserve {name!r} resource")
+        if name not in ("cpu", "memory", "ephemeral-storage", "pid"):
+            raise ValueError(f'cannot reserve "{name}" resource')
+        if parse_quantity(amount).amount < 0:
+            raise ValueError(f'resource quantity for "{name}" cannot be negative: {amount}')
         reserved[name] = parse_cpu_milli(amount) if name == "cpu" else parse_bytes(amount)
     return reserved

@@ -338,6 +338,18 @@ class ContainerStats:
 
 
 @dataclass(frozen=True, slots=True)
+class Ending:
+    """Why the node itself ends a pod (eviction, preemption, shutdown), for its status: the phase becomes Failed."""
+
+    reason: str
+    message: str
+    grace: int | None = None
+    """Seconds; None: the pod's own."""
+    disruption: str = ""
+    """The message of the DisruptionTarget condition (reason TerminationByKubelet); none when empty."""
+
+
+@dataclass(frozen=True, slots=True)
 class ExecResult:
     exit_code: int
     stdout: bytes

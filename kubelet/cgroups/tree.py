@@ -63,6 +63,11 @@ class PodCgroups:
         self._burstable: Values | None = None
         self._suspects: frozenset[str] = frozenset()
 
+    @property
+    def all_pods(self) -> str:
+        """The cgroup that holds all pods, without the slash before it; "" while there is none."""
+        return self._names.kubepods().strip("/") if self._begun and self._hierarchy is not None else ""
+
     async def _begin(self) -> None:
         """Makes the cgroups that hold pods, once, as soon as the runtime answers. Raises RuntimeUnavailable."""
         async with self._beginning:

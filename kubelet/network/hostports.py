@@ -12,12 +12,15 @@ import base64
 import hashlib
 import ipaddress
 import json
+import logging
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from kubelet.types import PortMapping
+
+log = logging.getLogger("kubelet.network")
 
 HOSTPORTS_CHAIN = "COX-HOSTPORTS"
 MASQUERADE_CHAIN = "COX-HOSTPORTS-MASQ"
@@ -112,8 +115,17 @@ class PortBook:
 
     def put(self, uid: str, mappings: Iterable[PortMapping]) -> None:
         wanted = tuple(mappings)
-        if self.mappings.get(uid, ()) != wanted:
-            self._write({**{u: m for u, m in self.mappings.items() if u != uid}, **({uid: wanted} if wanted else {})})
+        if self.mappings.get(uid, ()) == wanted:
+            return
+        rest = {u: m for u, m in self.mappings.items() if u != uid}
+        try:
+            self._write({**rest, **({uid: wanted} if wanted else {})})
+        except OSError as error:
+            if wanted:
+                raise
+            # A full disk must not keep a pod from ending; what the file still says is forgotten with its address.
+            log.warning("the closed host ports of pod %s are not on disk yet: %s", uid, error)
+            self.mappings = rest
 
     def keep(self, uids: Iterable[str]) -> None:
         """Forgets the pods that are not among these."""

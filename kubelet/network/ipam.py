@@ -10,10 +10,13 @@ from __future__ import annotations
 
 import ipaddress
 import json
+import logging
 import os
 from collections.abc import Mapping, Set
 from dataclasses import dataclass, field
 from pathlib import Path
+
+log = logging.getLogger("kubelet.network")
 
 
 class AddressesExhausted(Exception):
@@ -78,7 +81,14 @@ class HostLocalIPAM:
     def release(self, pod_uid: str) -> None:
         if pod_uid in self._state.addresses:
             rest = {uid: address for uid, address in self._state.addresses.items() if uid != pod_uid}
-            self._write(_State(self._state.last, rest))
+            released = _State(self._state.last, rest)
+            try:
+                self._write(released)
+            except OSError as error:
+                # A full disk must not keep a pod from ending. The file says that the address is held until it is
+                # written again; a restarted kubelet finds that nobody lives there.
+                log.warning("the released address of pod %s is not on disk yet: %s", pod_uid, error)
+                self._state = released
 
     def _write(self, state: _State) -> None:
         self._path.parent.mkdir(parents=True, exist_ok=True)

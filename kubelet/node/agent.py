@@ -1,4 +1,5 @@
-"""Registers the node and keeps its status: computed every ten seconds, written when it changed or every five minutes.
+"""Registers the node and keeps its status: computed every ten seconds, written when it changed or every five minutes
+(--node-status-update-frequency, --node-status-report-frequency).
 
 Nothing here ends when the API server or the runtime is away: the node is registered as soon as there is a server to
 register with, and says honestly that it is not ready while the runtime does not answer.
@@ -10,26 +11,33 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from lightkube.models.core_v1 import NodeStatus, ObjectReference
 from lightkube.resources.core_v1 import Node
 
-from common.api.meta import meta_of
+from common.api.meta import annotations_of, meta_of
 from common.api.status import AlreadyExists, NotFound
 from common.api.time import now
 from common.client import Client, PatchType
 from common.events import EventRecorder
-from kubelet.node.machine import Machine, read_machine, read_usage
-from kubelet.node.status import NodeIdentity, Observation, default_labels, differs, new_node, node_status
-from kubelet.node.thresholds import pressure
+from kubelet.node.machine import Machine, file_system, read_machine
+from kubelet.node.status import (
+    NodeIdentity,
+    Observation,
+    default_annotations,
+    default_labels,
+    differs,
+    new_node,
+    node_status,
+    status_patch,
+)
 from kubelet.types import ImageStatus, Runtime, RuntimeFailure, RuntimeVersion
 
 log = logging.getLogger("kubelet.node")
 
-UPDATE_SECONDS = 10.0
-REPORT_SECONDS = 300.0
 IMAGES_SECONDS = 60.0
 RUNTIME_TIMEOUT = 5.0
 _BACKOFF_START, _BACKOFF_LIMIT = 0.1, 7.0
@@ -45,8 +53,28 @@ _NODE_EVENTS = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class Cadence:
+    """Seconds: how often the status is computed, and how often it is written though it did not change."""
+
+    update: float = 10.0
+    report: float = 300.0
+
+
+@dataclass(frozen=True)
+class Watched:
+    """What the node's status depends on beside the machine and the runtime: asked each time."""
+
+    network_problem: Callable[[], str | None] = lambda: None
+    pods_problem: Callable[[], str | None] = lambda: None
+    shutdown_problem: Callable[[], str | None] = lambda: None
+    pressure: Callable[[], Sequence[str]] = lambda: ()
+    node: Callable[[], Node | None] = lambda: None
+    """The node's object as a watch shows it; None while there is none."""
+
+
 class NodeAgent:
-    """One node's registration and status."""
+    """One node's registration and status. ``register``: whether the node's object is made when there is none."""
 
     def __init__(
         self,
@@ -55,18 +83,22 @@ class NodeAgent:
         recorder: EventRecorder,
         identity: NodeIdentity,
         root_dir: Path,
-        network_problem: Callable[[], str | None],
-        pods_problem: Callable[[], str | None] = lambda: None,
+        watched: Watched = Watched(),
+        cadence: Cadence = Cadence(),
+        *,
+        register: bool = True,
     ) -> None:
         self._client = client
         self._runtime = runtime
         self._recorder = recorder
         self._identity = identity
         self._root_dir = root_dir
-        self._network_problem = network_problem
-        self._pods_problem = pods_problem
+        self._watched = watched
+        self._cadence = cadence
+        self._register = register
+        self._unschedulable: bool | None = None
         self._machine: Machine = read_machine()
-        self._held: NodeStatus | None = None
+        self._held: Node | None = None
         self._told: dict[str, str] = {}
         self._probe: asyncio.Task[RuntimeVersion] | None = None
         self._reported = 0.0
@@ -81,44 +113,48 @@ class NodeAgent:
 
     async def run(self) -> None:
         self._event("Normal", "Starting", "Starting kubelet.")
-        await self._retried(self.register)
+        if self._register:
+            await self._retried(self.register)
         self.registered.set()
         while True:
             self._wake.clear()
             try:
-                async with asyncio.timeout(UPDATE_SECONDS + RUNTIME_TIMEOUT):
+                async with asyncio.timeout(self._cadence.update + RUNTIME_TIMEOUT):
                     await self.update()
             except Exception as error:
                 log.warning("status of node %s not written: %s", self._identity.name, error or type(error).__name__)
             try:
-                async with asyncio.timeout(UPDATE_SECONDS):
+                async with asyncio.timeout(self._cadence.update):
                     await self._wake.wait()
             except TimeoutError:
                 continue
 
     async def register(self) -> None:
         """Creates the Node, or puts back the labels that the kubelet owns on the one that is there."""
-        status = node_status(self._identity, await self.observe(), (), now())
+        status = node_status(self._identity, await self.observe(), NodeStatus(), now())
         try:
             node = await self._client.create(new_node(self._identity, status, self._machine))
             log.info("node %s is registered", self._identity.name)
+            self._told["Ready"] = "Unknown"
         except AlreadyExists:
             node = await self._reconcile()
             log.info("node %s was registered before", self._identity.name)
             self._told = _statuses(node.status)
-        self._held = node.status
+        self._held = node
         self._tell_transitions(status)
 
     async def update(self) -> None:
         """Writes the status if it changed or has not been written for five minutes."""
-        if self._held is None:
-            self._held = (await self._client.get(Node, self._identity.name)).status or NodeStatus()
-        held = self._held
-        status = node_status(self._identity, await self.observe(), held.conditions or (), now())
+        node = self._newest(self._watched.node())
+        if node is None:
+            node = self._held = await self._client.get(Node, self._identity.name)
+        held = node.status or NodeStatus()
+        self._tell_schedulable(node)
+        status = node_status(self._identity, await self.observe(), held, now())
         changed = differs(status, held)
-        if not changed and time.monotonic() - self._reported < REPORT_SECONDS:
+        if not changed and time.monotonic() - self._reported < self._cadence.report:
             return
-        patch = {"status": status.to_dict()}
+        patch = status_patch(status, held)
         try:
             answer = await self._client.patch(
                 Node, self._identity.name, patch, patch_type=PatchType.STRATEGIC, subresource="status"
@@ -127,19 +163,33 @@ class NodeAgent:
             self._held = None
             raise
         self._tell_transitions(status)
-        self._held = answer.status
+        self._held = answer
         self._reported = time.monotonic()
 
+    def _newest(self, watched: Node | None) -> Node | None:
+        """Of what was written or read last and what the watch shows."""
+        held = self._held
+        if held is None or watched is None:
+            return held
+        return watched if _revision(watched) > _revision(held) else held
+
+    def _tell_schedulable(self, node: Node) -> None:
+        """An event when somebody has cordoned the node, or uncordoned it."""
+        before, self._unschedulable = self._unschedulable, bool(node.spec and node.spec.unschedulable)
+        if before is not None and before != self._unschedulable:
+            reason = "NodeNotSchedulable" if self._unschedulable else "NodeSchedulable"
+            self._event("Normal", reason, f"Node {self._identity.name} status is now: {reason}")
+
     async def observe(self) -> Observation:
-        usage = await asyncio.to_thread(read_usage, self._root_dir)
         return Observation(
             machine=self._machine,
-            node_fs=usage.node_fs,
-            pressure=pressure(self._identity.thresholds, self._machine, usage),
+            node_fs=await asyncio.to_thread(file_system, self._root_dir),
+            pressure=self._watched.pressure(),
             runtime=await self._runtime_version(),
             images=self._images,
-            network_problem=self._network_problem(),
-            pods_problem=self._pods_problem(),
+            network_problem=self._watched.network_problem(),
+            pods_problem=self._watched.pods_problem(),
+            shutdown_problem=self._watched.shutdown_problem(),
         )
 
     async def _runtime_version(self) -> RuntimeVersion | None:
@@ -172,8 +222,10 @@ class NodeAgent:
         labels = meta_of(node).labels or {}
         wanted = default_labels(self._identity, self._machine)
         missing = {name: value for name, value in wanted.items() if labels.get(name) != value}
-        if missing:
-            patch: dict[str, Any] = {"metadata": {"labels": missing}}
+        noted = annotations_of(node)
+        notes = {name: v for name, v in default_annotations(self._identity).items() if noted.get(name) != v}
+        if missing or notes:
+            patch: dict[str, Any] = {"metadata": {"labels": missing, "annotations": notes}}
             node = await self._client.patch(Node, self._identity.name, patch, patch_type=PatchType.STRATEGIC)
         before = node.status.nodeInfo.bootID if node.status and node.status.nodeInfo else None
         if before and before != self._machine.boot_id:
@@ -185,7 +237,7 @@ class NodeAgent:
         delay = _BACKOFF_START
         while True:
             try:
-                async with asyncio.timeout(UPDATE_SECONDS + RUNTIME_TIMEOUT):
+                async with asyncio.timeout(self._cadence.update + RUNTIME_TIMEOUT):
                     await attempt()
                 return
             except Exception as error:
@@ -194,7 +246,7 @@ class NodeAgent:
             delay = min(delay * 2, _BACKOFF_LIMIT)
 
     def _tell_transitions(self, status: NodeStatus) -> None:
-        """An event for each condition that changed. Of Ready the first word is none: it was not different before."""
+        """An event for each condition that changed; of Ready when the node is new, too."""
         for condition in status.conditions or []:
             reason = _NODE_EVENTS.get((condition.type, condition.status))
             before = self._told.get(condition.type, condition.status if condition.type == "Ready" else None)
@@ -210,3 +262,9 @@ class NodeAgent:
 
 def _statuses(status: NodeStatus | None) -> dict[str, str]:
     return {condition.type: condition.status for condition in (status.conditions if status else None) or []}
+
+
+def _revision(node: Node) -> int:
+    """Of two versions the newer one's is higher (KEP-5504)."""
+    text = meta_of(node).resourceVersion or ""
+    return int(text) if text.isdecimal() else 0

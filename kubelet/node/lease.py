@@ -1,4 +1,4 @@
-"""The node's heartbeat: a Lease in kube-node-lease, renewed every ten seconds.
+"""The node's heartbeat: a Lease in kube-node-lease, renewed four times in its duration: by default every ten seconds.
 
 https://kubernetes.io/docs/concepts/architecture/leases/#node-heart-beats
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 
 from lightkube.models.coordination_v1 import LeaseSpec
 from lightkube.models.meta_v1 import ObjectMeta, OwnerReference
@@ -22,7 +23,8 @@ log = logging.getLogger("kubelet.node")
 
 NAMESPACE = "kube-node-lease"
 DURATION = 40
-RENEW_SECONDS = 10.0
+RENEWALS = 4
+"""In one duration."""
 _TRIES = 5
 _BACKOFF_START, _BACKOFF_LIMIT = 0.2, 7.0
 
@@ -30,19 +32,23 @@ _BACKOFF_START, _BACKOFF_LIMIT = 0.2, 7.0
 class NodeLease:
     """Renews the Lease until cancelled, whatever happens to the API server meanwhile."""
 
-    def __init__(self, client: Client, node_name: str) -> None:
+    def __init__(self, client: Client, node_name: str, duration: int = DURATION) -> None:
+        """``duration`` in seconds."""
+        self._duration = duration
+        self._pause = duration / RENEWALS
         self._client = client
         self._name = node_name
         self._held: Lease | None = None
 
     async def run(self) -> None:
-        delay = _BACKOFF_START
+        delay, due = _BACKOFF_START, time.monotonic()
         while True:
             try:
-                async with asyncio.timeout(RENEW_SECONDS):
+                async with asyncio.timeout(self._pause):
                     await self.renew()
                 delay = _BACKOFF_START
-                await asyncio.sleep(RENEW_SECONDS)
+                due = max(due + self._pause, time.monotonic())
+                await asyncio.sleep(due - time.monotonic())
             except Exception as error:
                 log.warning("lease of node %s not renewed, again in %.1f s: %s", self._name, delay, error)
                 await asyncio.sleep(delay)
@@ -55,7 +61,9 @@ class NodeLease:
                 held = self._held
                 if held is None:
                     held = await self._client.get(Lease, self._name, NAMESPACE)
-                self._held = await self._client.replace(renewed(held, self._name, await self._owner_of(held)))
+                self._held = await self._client.replace(
+                    renewed(held, self._name, await self._owner_of(held), self._duration)
+                )
                 return
             except Conflict:
                 self._held = None
@@ -68,7 +76,7 @@ class NodeLease:
     async def _create(self) -> None:
         fresh = Lease(metadata=ObjectMeta(name=self._name, namespace=NAMESPACE))
         try:
-            self._held = await self._client.create(renewed(fresh, self._name, await self._owner()))
+            self._held = await self._client.create(renewed(fresh, self._name, await self._owner(), self._duration))
         except AlreadyExists:
             log.info("lease of node %s was made by someone else", self._name)
 
@@ -84,7 +92,7 @@ class NodeLease:
         return OwnerReference(apiVersion="v1", kind="Node", name=self._name, uid=meta_of(node).uid or "")
 
 
-def renewed(lease: Lease, holder: str, owner: OwnerReference | None) -> Lease:
+def renewed(lease: Lease, holder: str, owner: OwnerReference | None, duration: int = DURATION) -> Lease:
     """A copy that is held now."""
     copy = clone(lease)
     meta = copy.metadata or ObjectMeta(name=holder, namespace=NAMESPACE)
@@ -93,7 +101,7 @@ def renewed(lease: Lease, holder: str, owner: OwnerReference | None) -> Lease:
     copy.metadata = meta
     spec = copy.spec or LeaseSpec()
     spec.holderIdentity = holder
-    spec.leaseDurationSeconds = DURATION
+    spec.leaseDurationSeconds = duration
     spec.renewTime = now_micro()
     copy.spec = spec
     return copy

@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from kubelet.node import memory
+
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "ppc64le": "ppc64le", "s390x": "s390x"}
 _HUGEPAGES = re.compile(r"hugepages-(\d+)kB")
 
@@ -52,13 +54,17 @@ class Usage:
     node_fs: FileSystem
     pids: int
     pids_max: int
+    image_fs: FileSystem | None = None
+    """Of images and containers, when they have a disk of their own."""
+    pods_memory: tuple[int, int] | None = None
+    """What is left of the memory that all pods together may use, and how much that is."""
 
 
 def read_machine(root: Path = Path("/")) -> Machine:
     machine_id = _text(root / "etc/machine-id")
     return Machine(
         cpus=os.cpu_count() or 1,
-        memory=meminfo(_text(root / "proc/meminfo")).get("MemTotal", 0),
+        memory=memory.meminfo(_text(root / "proc/meminfo")).get("MemTotal", 0),
         hugepages=_hugepages(root / "sys/kernel/mm/hugepages"),
         machine_id=machine_id,
         system_uuid=_text(root / "sys/class/dmi/id/product_uuid") or machine_id,
@@ -70,34 +76,41 @@ def read_machine(root: Path = Path("/")) -> Machine:
     )
 
 
-def read_usage(node_fs: Path, root: Path = Path("/")) -> Usage:
+def read_usage(node_fs: Path, root: Path = Path("/"), image_fs: Path | None = None, pods_cgroup: str = "") -> Usage:
+    """``image_fs``: where the runtime keeps images and containers; ``pods_cgroup``: that all pods are in."""
     load = _text(root / "proc/loadavg").split()
     threads = load[3].split("/")[1] if len(load) > 3 else "0"
     return Usage(
-        memory_available=meminfo(_text(root / "proc/meminfo")).get("MemAvailable", 0),
+        memory_available=memory.available(root),
         node_fs=file_system(node_fs),
         pids=int(threads),
-        pids_max=int(_text(root / "proc/sys/kernel/pid_max") or 0),
+        pids_max=_process_limit(root),
+        image_fs=file_system(image_fs) if image_fs is not None and has_own_disk(image_fs, node_fs) else None,
+        pods_memory=memory.left_of(root, pods_cgroup) if pods_cgroup else None,
     )
+
+
+def has_own_disk(images: Path, node_fs: Path) -> bool:
+    """Whether images lie on another disk than the kubelet's folder does. What cannot be seen has none."""
+    return images.exists() and images.stat().st_dev != _existing(node_fs).stat().st_dev
+
+
+def _process_limit(root: Path) -> int:
+    """The smaller of what the kernel numbers and how many threads it allows."""
+    limits = [_text(root / f"proc/sys/kernel/{name}") for name in ("pid_max", "threads-max")]
+    return min((int(limit) for limit in limits if limit), default=0)
 
 
 def file_system(path: Path) -> FileSystem:
     """Of the nearest folder that exists: the kubelet's own may not be made yet."""
-    while not path.exists():
-        path = path.parent
-    found = os.statvfs(path)
+    found = os.statvfs(_existing(path))
     return FileSystem(found.f_blocks * found.f_frsize, found.f_bavail * found.f_frsize, found.f_files, found.f_favail)
 
 
-def meminfo(text: str) -> dict[str, int]:
-    """/proc/meminfo in bytes."""
-    values = {}
-    for line in text.splitlines():
-        name, _, rest = line.partition(":")
-        words = rest.split()
-        if words and words[0].isdigit():
-            values[name] = int(words[0]) * (1024 if words[-1] == "kB" else 1)
-    return values
+def _existing(path: Path) -> Path:
+    while not path.exists():
+        path = path.parent
+    return path
 
 
 def os_release(text: str) -> dict[str, str]:

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from decimal import Decimal
+from typing import Any
 
 from lightkube.models.core_v1 import (
     ContainerImage,
@@ -24,14 +26,17 @@ from lightkube.models.core_v1 import (
 from lightkube.models.meta_v1 import ObjectMeta
 from lightkube.resources.core_v1 import Node
 
+from common.api.quantity import format_quantity
+from common.api.taints import UNSCHEDULABLE
+from kubelet.eviction.thresholds import Threshold, reserved_for_eviction
 from kubelet.node.machine import FileSystem, Machine
-from kubelet.node.thresholds import Pressure, Threshold
 from kubelet.types import ImageStatus, RuntimeVersion
 
 KUBELET_VERSION = "v1.32.0"
 """The version whose behaviour is offered: clients and the scheduler compare it."""
 MAX_IMAGES = 50
 MAX_NAMES = 5
+UNINITIALIZED = "node.cloudprovider.kubernetes.io/uninitialized"
 
 
 @dataclass(frozen=True)
@@ -43,10 +48,17 @@ class NodeIdentity:
     labels: Mapping[str, str] = field(default_factory=dict)
     taints: Sequence[Taint] = ()
     max_pods: int = 110
+    pods_per_core: int = 0
+    max_images: int = MAX_IMAGES
+    """Told of in the status; -1: all."""
+    provider_id: str = ""
+    external_cloud: bool = False
+    """A cloud's controller sets the addresses and takes the taint away."""
+    schedulable: bool = True
     port: int = 10250
-    thresholds: Mapping[str, Threshold] = field(default_factory=dict)
+    thresholds: Sequence[Threshold] = ()
     reserved: Mapping[str, int] = field(default_factory=dict)
-    """Held back from pods for the system: cpu (milli), memory and ephemeral-storage (bytes)."""
+    """Held back from pods for the system and the kubelet: cpu (milli), memory and ephemeral-storage (bytes)."""
 
 
 @dataclass(frozen=True)
@@ -55,13 +67,15 @@ class Observation:
 
     machine: Machine
     node_fs: FileSystem
-    pressure: Pressure
     runtime: RuntimeVersion | None
     """None: the runtime is away."""
+    pressure: Sequence[str] = ()
+    """MemoryPressure, DiskPressure, PIDPressure: those that hold."""
     images: Sequence[ImageStatus] = ()
     network_problem: str | None = None
     pods_problem: str | None = None
     """Why the pods' containers are not known."""
+    shutdown_problem: str | None = None
 
 
 def default_labels(identity: NodeIdentity, machine: Machine) -> dict[str, str]:
@@ -83,21 +97,55 @@ def new_node(identity: NodeIdentity, status: NodeStatus, machine: Machine) -> No
         metadata=ObjectMeta(
             name=identity.name,
             labels={**default_labels(identity, machine), **identity.labels},
-            annotations={"volumes.kubernetes.io/controller-managed-attach-detach": "true"},
+            annotations=default_annotations(identity),
         ),
-        spec=NodeSpec(taints=list(identity.taints) or None),
+        spec=NodeSpec(
+            taints=first_taints(identity) or None,
+            unschedulable=None if identity.schedulable else True,
+            providerID=identity.provider_id or None,
+        ),
         status=status,
     )
 
 
-def capacity(identity: NodeIdentity, observed: Observation) -> dict[str, str]:
+def default_annotations(identity: NodeIdentity) -> dict[str, str]:
+    """Those that the kubelet owns; the second tells a cloud's controller which of the addresses it knows is meant."""
+    cloud = {"alpha.kubernetes.io/provided-node-ip": ",".join(identity.addresses)} if identity.external_cloud else {}
+    return {"volumes.kubernetes.io/controller-managed-attach-detach": "true", **cloud}
+
+
+def first_taints(identity: NodeIdentity) -> list[Taint]:
+    """With which the node registers."""
+    found = list(identity.taints)
+    if not identity.schedulable and not any(taint.key == UNSCHEDULABLE for taint in found):
+        found.append(Taint(effect="NoSchedule", key=UNSCHEDULABLE))
+    if identity.external_cloud:
+        found.append(Taint(effect="NoSchedule", key=UNINITIALIZED, value="true"))
+    return found
+
+
+def capacity_amounts(identity: NodeIdentity, observed: Observation) -> dict[str, int]:
+    """cpu in milli, the rest in bytes or pieces."""
     machine = observed.machine
+    most = identity.max_pods
     return {
-        "cpu": str(machine.cpus),
-        "memory": _kibibytes(machine.memory),
-        "ephemeral-storage": _kibibytes(observed.node_fs.capacity),
-        "pods": str(identity.max_pods),
-        **{f"hugepages-{size}": _kibibytes(reserved) for size, reserved in machine.hugepages.items()},
+        "cpu": machine.cpus * 1000,
+        "ephemeral-storage": observed.node_fs.capacity,
+        **{f"hugepages-{size}": amount for size, amount in machine.hugepages.items()},
+        "memory": machine.memory,
+        "pods": min(most, machine.cpus * identity.pods_per_core) if identity.pods_per_core else most,
+    }
+
+
+def capacity(identity: NodeIdentity, observed: Observation) -> dict[str, str]:
+    return _quantities(capacity_amounts(identity, observed))
+
+
+def _quantities(amounts: Mapping[str, int]) -> dict[str, str]:
+    return {
+        **{name: format_quantity(amount, binary=True) for name, amount in amounts.items()},
+        "cpu": format_quantity(Decimal(amounts["cpu"]) / 1000),
+        "pods": str(amounts["pods"]),
     }
 
 
@@ -106,29 +154,17 @@ def allocatable_amounts(identity: NodeIdentity, observed: Observation) -> dict[s
 
     https://kubernetes.io/docs/tasks/administer-cluster/reserve-compute-resources/#node-allocatable
     """
-    machine, reserved = observed.machine, identity.reserved
-    nothing = Threshold()
-    memory = machine.memory - identity.thresholds.get("memory.available", nothing).of(machine.memory)
-    disk = observed.node_fs.capacity
-    disk -= identity.thresholds.get("nodefs.available", nothing).of(disk)
-    return {
-        "cpu": max(0, machine.cpus * 1000 - reserved.get("cpu", 0)),
-        "memory": max(0, memory - reserved.get("memory", 0) - sum(machine.hugepages.values())),
-        "ephemeral-storage": max(0, disk - reserved.get("ephemeral-storage", 0)),
-        "pods": identity.max_pods,
-        **{f"hugepages-{size}": amount for size, amount in machine.hugepages.items()},
-    }
+    whole = capacity_amounts(identity, observed)
+    reserved = dict(identity.reserved)
+    for name, amount in reserved_for_eviction(identity.thresholds, whole).items():
+        reserved[name] = reserved.get(name, 0) + amount
+    left = {name: max(0, amount - reserved.get(name, 0)) for name, amount in whole.items()}
+    left["memory"] = max(0, left["memory"] - sum(observed.machine.hugepages.values()))
+    return left
 
 
 def allocatable(identity: NodeIdentity, observed: Observation) -> dict[str, str]:
-    amounts = allocatable_amounts(identity, observed)
-    milli = amounts["cpu"]
-    return {
-        **{name: _kibibytes(amount) for name, amount in amounts.items()},
-        "cpu": str(milli // 1000) if milli % 1000 == 0 else f"{milli}m",
-        "ephemeral-storage": str(amounts["ephemeral-storage"]),
-        "pods": str(amounts["pods"]),
-    }
+    return _quantities(allocatable_amounts(identity, observed))
 
 
 def conditions(observed: Observation, held: Iterable[NodeCondition], now: datetime) -> list[NodeCondition]:
@@ -137,19 +173,19 @@ def conditions(observed: Observation, held: Iterable[NodeCondition], now: dateti
     wanted = [
         _condition(
             "MemoryPressure",
-            pressure.memory,
+            "MemoryPressure" in pressure,
             ("KubeletHasInsufficientMemory", "kubelet has insufficient memory available"),
             ("KubeletHasSufficientMemory", "kubelet has sufficient memory available"),
         ),
         _condition(
             "DiskPressure",
-            pressure.disk,
+            "DiskPressure" in pressure,
             ("KubeletHasDiskPressure", "kubelet has disk pressure"),
             ("KubeletHasNoDiskPressure", "kubelet has no disk pressure"),
         ),
         _condition(
             "PIDPressure",
-            pressure.pid,
+            "PIDPressure" in pressure,
             ("KubeletHasInsufficientPID", "kubelet has insufficient PID available"),
             ("KubeletHasSufficientPID", "kubelet has sufficient PID available"),
         ),
@@ -168,7 +204,7 @@ def conditions(observed: Observation, held: Iterable[NodeCondition], now: dateti
 
 def _ready(observed: Observation) -> NodeCondition:
     down = "container runtime is down" if observed.runtime is None else None
-    found = (down, observed.network_problem, observed.pods_problem)
+    found = (down, observed.pods_problem, observed.network_problem, observed.shutdown_problem)
     problems = [problem for problem in found if problem is not None]
     if not problems:
         return NodeCondition("True", "Ready", None, None, "kubelet is posting ready status", "KubeletReady")
@@ -176,21 +212,38 @@ def _ready(observed: Observation) -> NodeCondition:
     return NodeCondition("False", "Ready", None, None, message, "KubeletNotReady")
 
 
-def node_status(
-    identity: NodeIdentity, observed: Observation, held: Iterable[NodeCondition], now: datetime
-) -> NodeStatus:
+def node_status(identity: NodeIdentity, observed: Observation, held: NodeStatus, now: datetime) -> NodeStatus:
+    """``held`` is what the API server has: resources that others have added to its capacity stay, and are allocatable
+    (https://kubernetes.io/docs/tasks/administer-cluster/extended-resource-node/)."""
+    extended = {name: amount for name, amount in (held.capacity or {}).items() if _is_extended(name)}
+    addresses = [
+        *(NodeAddress(ip, "InternalIP") for ip in identity.addresses),
+        NodeAddress(identity.name, "Hostname"),
+    ]
     return NodeStatus(
-        addresses=[
-            *(NodeAddress(ip, "InternalIP") for ip in identity.addresses),
-            NodeAddress(identity.name, "Hostname"),
-        ],
-        capacity=capacity(identity, observed),
-        allocatable=allocatable(identity, observed),
-        conditions=conditions(observed, held, now),
+        addresses=held.addresses if identity.external_cloud and held.addresses else addresses,
+        capacity={**extended, **capacity(identity, observed)},
+        allocatable={**extended, **allocatable(identity, observed)},
+        conditions=conditions(observed, held.conditions or (), now),
         daemonEndpoints=NodeDaemonEndpoints(kubeletEndpoint=DaemonEndpoint(identity.port)),
         nodeInfo=system_info(observed),
-        images=container_images(observed.images),
+        images=container_images(observed.images, identity.max_images),
     )
+
+
+def status_patch(status: NodeStatus, held: NodeStatus) -> dict[str, Any]:
+    """A strategic merge patch. Addresses as a whole: there may be two of a type, which would be merged."""
+    body = status.to_dict()
+    body["addresses"] = [*body.get("addresses", ()), {"$patch": "replace"}]
+    gone = [name for name in held.allocatable or {} if _is_extended(name) and name not in (status.capacity or {})]
+    body["allocatable"] = {**body.get("allocatable", {}), **dict.fromkeys(gone)}
+    return {"status": body}
+
+
+def _is_extended(name: str) -> bool:
+    """Not one of Kubernetes' own."""
+    domain, slash, _ = name.partition("/")
+    return bool(slash) and domain != "kubernetes.io" and not domain.endswith(".kubernetes.io")
 
 
 def system_info(observed: Observation) -> NodeSystemInfo:
@@ -209,11 +262,15 @@ def system_info(observed: Observation) -> NodeSystemInfo:
     )
 
 
-def container_images(images: Iterable[ImageStatus]) -> list[ContainerImage]:
-    """The largest first, at most 50: the scheduler prefers nodes that have a large image already."""
+def container_images(images: Iterable[ImageStatus], most: int = MAX_IMAGES) -> list[ContainerImage]:
+    """The largest first, at most 50 by default: the scheduler prefers nodes that have a large image already."""
     named = [image for image in images if image.tags or image.digests]
-    largest = sorted(named, key=lambda image: (-image.size, image.id))[:MAX_IMAGES]
-    return [ContainerImage([*image.digests, *image.tags][:MAX_NAMES], image.size) for image in largest]
+    largest = sorted(named, key=lambda image: (-image.size, image.id))
+    largest = largest if most < 0 else largest[:most]
+    return [
+        ContainerImage([*image.digests, *image.tags][:MAX_NAMES], image.size)
+        for image in (largest if most < 0 else largest[:most])
+    ]
 
 
 def differs(new: NodeStatus, old: NodeStatus | None) -> bool:
@@ -243,7 +300,3 @@ def _comparable(status: NodeStatus, reported: NodeStatus) -> tuple[object, ...]:
 def _condition(kind: str, holds: bool, bad: tuple[str, str], good: tuple[str, str]) -> NodeCondition:
     reason, message = bad if holds else good
     return NodeCondition("True" if holds else "False", kind, None, None, message, reason)
-
-
-def _kibibytes(amount: int) -> str:
-    return f"{amount >> 10}Ki" if amount else "0"

@@ -1,37 +1,100 @@
 """Whether this node takes a pod that was bound to it: the scheduler may have decided on an older picture of it.
 
-https://kubernetes.io/docs/concepts/scheduling-eviction/node-pressure-eviction/ and upstream's
-pkg/kubelet/lifecycle/predicate.go, whose reasons these are.
+The checks are upstream's admit handlers in their order (pkg/kubelet/kubelet.go): pressure, kernel parameters, what the
+node cannot do, the scheduler's rules (pkg/kubelet/lifecycle/predicate.go), a node that shuts down, AppArmor. For a
+critical pod the node makes room. Pure.
+https://kubernetes.io/docs/concepts/scheduling-eviction/node-pressure-eviction/
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
-from lightkube.models.core_v1 import PodSpec
+from lightkube.models.core_v1 import PodSpec, Taint
 from lightkube.resources.core_v1 import Node, Pod
 
-from common.api.pods import amounts, requests
+from common.api.pods import qos_class
+from common.api.taints import MEMORY_PRESSURE, find_untolerated
 from kubelet.pods import apparmor, sysctls
-from kubelet.pods.fit import misfit
 from kubelet.pods.identity import all_containers, spec_of
-from kubelet.types import KubeletConfig
+from kubelet.pods.predicates import Insufficient, Misfit, failures
+from kubelet.pods.preemption import CannotPreempt, preemptable, victims
 
 Rejection = tuple[str, str]
-"""Reason and message of why the node does not take the pod."""
+"""Reason and message; the status of the pod says "Pod was rejected: " before it."""
+UNEXPECTED = "UnexpectedAdmissionError"
+SHUTDOWN: Rejection = ("NodeShutdown", "Pod was rejected as the node is shutting down.")
 
 
-def admit(pod: Pod, others: Iterable[Pod], node: Node | None, config: KubeletConfig) -> Rejection | None:
-    """The checks in upstream's order."""
+@dataclass(frozen=True)
+class NodeView:
+    """What the node is like when a pod comes."""
+
+    node: Node | None = None
+    """None while the API server has not told of it."""
+    others: Sequence[Pod] = ()
+    capacity: Mapping[str, int] = field(default_factory=dict)
+    """Allocatable: cpu in milli, the rest in bytes or pieces."""
+    max_pods: int = 110
+    pressure: Sequence[str] = ()
+    """MemoryPressure, DiskPressure, PIDPressure: those that hold."""
+    shutting_down: bool = False
+    unsafe_sysctls: Sequence[str] = ()
+    is_critical: Callable[[Pod], bool] = lambda _: False
+    static: bool = False
+    """The pod comes from a manifest."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The pod is taken when there is no rejection, and then after those to be preempted are gone."""
+
+    rejection: Rejection | None = None
+    preempt: Sequence[Pod] = ()
+
+
+def admit(pod: Pod, view: NodeView) -> Verdict:
     spec = spec_of(pod)
-    forbidden = sysctls.forbidden(spec, config.allowed_unsafe_sysctls)
-    if forbidden is not None:
-        return sysctls.REASON, forbidden
-    refused = _fit(pod, others, node, config) or _unsupported(spec)
+    refused = _pressed(pod, view)
+    if refused is None and (forbidden := sysctls.forbidden(spec, view.unsafe_sysctls)) is not None:
+        refused = (sysctls.REASON, forbidden)
+    refused = refused or _unsupported(spec) or (SHUTDOWN if view.shutting_down else None)
     if refused is not None:
-        return refused
-    why = apparmor.refusal(pod)
-    return (apparmor.REASON, why) if why is not None else None
+        return Verdict(refused)
+    verdict = _fit(pod, view)
+    if verdict.rejection is None and (why := apparmor.refusal(pod)) is not None:
+        return Verdict((apparmor.REASON, why))
+    return verdict
+
+
+def _pressed(pod: Pod, view: NodeView) -> Rejection | None:
+    """Memory that is short keeps best-effort pods out, anything else everybody; never critical pods."""
+    if not view.pressure or view.is_critical(pod):
+        return None
+    if list(view.pressure) == ["MemoryPressure"]:
+        taint = Taint(effect="NoSchedule", key=MEMORY_PRESSURE)
+        tolerated = find_untolerated([taint], spec_of(pod).tolerations) is None
+        if qos_class(spec_of(pod)) != "BestEffort" or tolerated:
+            return None
+    return "Evicted", f"The node had condition: [{' '.join(view.pressure)}]. "
+
+
+def _fit(pod: Pod, view: NodeView) -> Verdict:
+    found = failures(pod, view.others, view.node, view.capacity, view.max_pods, static=view.static)
+    if not found:
+        return Verdict()
+    if not view.is_critical(pod):
+        return Verdict((found[0].reason, found[0].message))
+    misfits = [each for each in found if isinstance(each, Misfit)]
+    if misfits:
+        return Verdict((misfits[0].reason, misfits[0].message))
+    missing = {each.resource: each.missing for each in found if isinstance(each, Insufficient)}
+    try:
+        return Verdict(None, victims(missing, [o for o in view.others if preemptable(pod, o, view.is_critical)]))
+    except CannotPreempt as error:
+        text = "Unexpected error while attempting to recover from admission failure: "
+        return Verdict((UNEXPECTED, f"{text}preemption: error finding a set of pods to preempt: {error}"))
 
 
 def _unsupported(spec: PodSpec) -> Rejection | None:
@@ -50,33 +113,3 @@ def _all_have_a_group(spec: PodSpec) -> bool:
         return True
     contexts = [container.securityContext for container in all_containers(spec)]
     return all(context is not None and context.runAsGroup is not None for context in contexts)
-
-
-def _fit(pod: Pod, others: Iterable[Pod], node: Node | None, config: KubeletConfig) -> Rejection | None:
-    spec = spec_of(pod)
-    present = list(others)
-    if len(present) + 1 > config.max_pods:
-        return _out_of("pods", 1, len(present), config.max_pods)
-    used: dict[str, int] = {}
-    for other in present:
-        for name, amount in requests(spec_of(other)).items():
-            used[name] = used.get(name, 0) + amount
-    offered = {**config.capacity, **_extended(node)}
-    for name, amount in requests(spec).items():
-        capacity = offered.get(name, 0 if name.startswith("hugepages-") else None)
-        if capacity is not None and amount and used.get(name, 0) + amount > capacity:
-            return _out_of(name, amount, used.get(name, 0), capacity)
-    return misfit(pod, present, node) if node is not None else None
-
-
-def _extended(node: Node | None) -> dict[str, int]:
-    """What else the node's object says it has; what it does not name is somebody else's to count, as upstream."""
-    offered = (node.status.allocatable if node is not None and node.status is not None else None) or {}
-    return amounts({name: amount for name, amount in offered.items() if "/" in name})
-
-
-def _out_of(resource: str, requested: int, used: int, capacity: int) -> Rejection:
-    message = (
-        f"Node didn't have enough resource: {resource}, requested: {requested}, used: {used}, capacity: {capacity}"
-    )
-    return f"OutOf{resource}", message

@@ -18,6 +18,8 @@ from kubelet.pods.identity import spec_of
 from kubelet.pods.observed import PodObservation
 from kubelet.pods.phase import any_app_began
 
+DISRUPTION = "DisruptionTarget"
+"""Of the node's own when it ends a pod, and of others: the scheduler's, an eviction's through the API."""
 CONDITIONS = ("PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady")
 
 

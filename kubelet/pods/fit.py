@@ -31,7 +31,7 @@ def misfit(pod: Pod, others: Iterable[Pod], node: Node, *, static: bool = False)
         return _failed("NodePorts", "node(s) didn't have free ports for the requested pod ports")
     taints = node.spec.taints if node.spec is not None else None
     if not static and find_untolerated(taints, spec.tolerations, ("NoExecute",)) is not None:
-        return _failed("TaintToleration", "node(s) had untolerated taint")
+        return _failed("TaintToleration", "node(s) had taints that the pod didn't tolerate")
     return None
 
 
@@ -72,8 +72,10 @@ def host_ports(spec: PodSpec) -> Iterator[tuple[str, str, int]]:
     sidecars = (each for each in spec.initContainers or () if each.restartPolicy == "Always")
     for container in (*sidecars, *spec.containers):
         for port in container.ports or ():
-            if port.hostPort:
-                yield port.hostIP or "", port.protocol or "TCP", int(port.hostPort)
+            # On the host's network every port that is told of is one of the host's.
+            number = port.hostPort or (port.containerPort if spec.hostNetwork else None)
+            if number:
+                yield port.hostIP or "", port.protocol or "TCP", int(number)
 
 
 def _conflict(a: tuple[str, str, int], b: tuple[str, str, int]) -> bool:

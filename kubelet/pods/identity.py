@@ -12,6 +12,7 @@ from common.api.meta import annotations_of, meta_of
 
 ANNOTATION_MIRROR = "kubernetes.io/config.mirror"
 DEFAULT_GRACE_PERIOD = 30
+SYSTEM_CRITICAL_PRIORITY = 2_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,3 +90,8 @@ def probe_grace_period(pod: Pod, name: str, kind: str) -> int:
 
 def is_mirror(pod: Pod) -> bool:
     return ANNOTATION_MIRROR in annotations_of(pod)
+
+
+def has_critical_priority(pod: Pod) -> bool:
+    """system-node-critical or system-cluster-critical: the node is not kept alive at its cost."""
+    return (spec_of(pod).priority or 0) >= SYSTEM_CRITICAL_PRIORITY

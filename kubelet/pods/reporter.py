@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from datetime import datetime
 
 from lightkube.models.core_v1 import Container, PodCondition, PodStatus
 from lightkube.resources.core_v1 import Pod
 
 from common.api.meta import clone
 from common.api.time import now
+from kubelet.pods.conditions import CONDITIONS, DISRUPTION
 from kubelet.pods.files import PodDirectory
 from kubelet.pods.identity import find_container, identity_of, spec_of
 from kubelet.pods.observed import PodObservation
 from kubelet.pods.resources import resizable, show
-from kubelet.pods.status import CONDITIONS, Findings, Waiting, build_status, rejected_status
+from kubelet.pods.status import Findings, Waiting, build_status, rejected_status
 from kubelet.pods.tools import Tools
-from kubelet.types import ContainerState, RuntimeContainer, RuntimeFailure
+from kubelet.types import ContainerState, Ending, RuntimeContainer, RuntimeFailure
 
 FALLBACK_LINES, FALLBACK_BYTES = 80, 2048
 
@@ -51,7 +53,7 @@ class Reporter:
         ready: frozenset[str],
         started: frozenset[str],
         terminating: bool,
-        failure: tuple[str, str] | None,
+        failure: Ending | None,
     ) -> PodStatus:
         messages = await self._messages(observed)
         found = Findings(
@@ -68,7 +70,9 @@ class Reporter:
         pod = clone(self.pod)
         pod.status = self._base()
         if failure is not None:
-            pod.status.phase, (pod.status.reason, pod.status.message) = "Failed", failure
+            pod.status.phase, pod.status.reason, pod.status.message = "Failed", failure.reason, failure.message
+            if failure.disruption:
+                pod.status.conditions = with_disruption(pod.status.conditions or (), failure.disruption, found.now)
         self.status = build_status(pod, observed, found)
         self._show_resources(self.status, observed)
         return self.status
@@ -96,6 +100,8 @@ class Reporter:
         base = clone(self.status)
         own = [condition for condition in base.conditions or () if condition.type in CONDITIONS]
         others: list[PodCondition] = [c for c in known.conditions or () if c.type not in CONDITIONS]
+        if not any(condition.type == DISRUPTION for condition in others):
+            others += [condition for condition in base.conditions or () if condition.type == DISRUPTION]
         base.conditions = own + others
         return base
 
@@ -125,6 +131,14 @@ class Reporter:
             return last.decode(errors="replace")
         except RuntimeFailure as error:
             return f"Error on reading termination message from logs: {error}"
+
+
+def with_disruption(conditions: Iterable[PodCondition], message: str, at: datetime) -> list[PodCondition]:
+    """https://kubernetes.io/docs/concepts/workloads/pods/disruptions/#pod-disruption-conditions"""
+    kept = [condition for condition in conditions if condition.type != DISRUPTION]
+    added = PodCondition(type=DISRUPTION, status="True", reason="TerminationByKubelet", message=message)
+    added.lastTransitionTime = at
+    return [*kept, added]
 
 
 def _ids_before(status: PodStatus | None) -> tuple[frozenset[str], frozenset[str]]:

@@ -38,7 +38,7 @@ from kubelet.pods.status import Waiting
 from kubelet.pods.terminator import Terminator, superseded
 from kubelet.pods.tools import Tools
 from kubelet.pods.writer import StatusWriter, delete_pod
-from kubelet.types import NetworkError, RuntimeFailure, RuntimeUnavailable, VolumeError
+from kubelet.types import Ending, NetworkError, RuntimeFailure, RuntimeUnavailable, VolumeError
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +46,7 @@ FIRST_RETRY, MAX_RETRY = 1.0, 60.0
 SETTLE = 0.3
 """Seconds in which more may happen to a pod that has just changed: what is reported of it can wait so long."""
 TERMINAL = ("Succeeded", "Failed")
+DEADLINE = Ending("DeadlineExceeded", "Pod was active on the node longer than the specified deadline")
 
 
 class PodWorker:
@@ -57,7 +58,7 @@ class PodWorker:
         self.observed = PodObservation()
         self.gone = False
         self._tools = tools
-        self._rejection = rejection
+        self.rejection = rejection
         self._directory = PodDirectory(tools.config.root_dir, self.identity.uid)
         self._resizer = Resizer(pod, tools, self._directory.path, fits)
         self.pod = pod = self._resizer.seen(pod)
@@ -81,6 +82,11 @@ class PodWorker:
         self._failures = 0
         self._cleaned = False
         self._busy = False
+        self._forced: Ending | None = None
+        self._interrupt = asyncio.Event()
+        """What is under way is left: the pod is to end."""
+        self._over = asyncio.Event()
+        """Nothing of the pod runs, and its last phase is known to the API server."""
         if is_deleting(pod):
             self._ending.set()
 
@@ -93,7 +99,7 @@ class PodWorker:
     @property
     def finished(self) -> bool:
         """Its containers have ended for good, or will never be made."""
-        return self._rejection is not None or self._finished()
+        return self.rejection is not None or self._finished()
 
     def wake(self) -> None:
         self._wake.set()
@@ -120,6 +126,20 @@ class PodWorker:
         """What the API server shows of a static pod."""
         self._writer.seen(mirror)
 
+    @property
+    def holds_room(self) -> bool:
+        """Whether it counts when another pod comes: what is refused, over, or doomed to be does not."""
+        return not self.gone and not self.finished and self._forced is None
+
+    async def end(self, ending: Ending) -> None:
+        """The node itself ends the pod: whatever it is at is left, its phase becomes Failed. Returns when nothing of it
+        runs any more and the API server knows."""
+        if self._forced is None and not self._ending.is_set() and not self._finished():
+            self._forced = ending
+            self._interrupt.set()
+            self.wake()
+        await self._over.wait()
+
     def removed(self, pod: Pod) -> None:
         """The API server has no such pod any more: it was deleted with force, or while nobody watched."""
         self.pod = self._reporter.pod = self._resizer.seen(pod)
@@ -135,28 +155,30 @@ class PodWorker:
         try:
             while not self._ending.is_set():
                 self._wake.clear()
+                self._interrupt.clear()
                 self._busy = True
                 delay = await self._interruptible(self._round())
                 self._busy = False
                 await self._idle(delay)
             await self._terminate()
         finally:
+            self._over.set()
             self._probes.stop()
             writer.cancel()
             self._tools.restarts.forget(f"{self.identity.uid}/")
             self._tools.images.forget(self.pod)
 
     async def _interruptible(self, step: Coroutine[Any, Any, float | None]) -> float | None:
-        """Runs a step; a deletion ends it in the middle."""
+        """Runs a step; a deletion ends it in the middle, and so does a node that ends the pod."""
         task = asyncio.create_task(step)
-        ending = asyncio.ensure_future(self._ending.wait())
+        events = [asyncio.ensure_future(event.wait()) for event in (self._ending, self._interrupt)]
         try:
-            await asyncio.wait({task, ending}, return_when=asyncio.FIRST_COMPLETED)
-            return await task if task.done() else None
+            await asyncio.wait({task, *events}, return_when=asyncio.FIRST_COMPLETED)
+            return await task if task.done() else 0.0
         finally:
-            for each in (task, ending):
+            for each in (task, *events):
                 each.cancel()
-            await asyncio.gather(task, ending, return_exceptions=True)
+            await asyncio.gather(task, *events, return_exceptions=True)
 
     async def _idle(self, delay: float | None) -> None:
         if self._ending.is_set():
@@ -192,16 +214,15 @@ class PodWorker:
 
     async def _sync(self) -> float | None:
         self.observed = await self._observe()
-        if self._rejection is not None and not self.observed.sandboxes:
-            self._reject(*self._rejection)
+        if self.rejection is not None and not self.observed.sandboxes:
+            self._reject(*self.rejection)
             return None
         if self._finished() and not self.observed.sandboxes and not self.observed.containers:
             await self._tools.volumes.unmount(self.identity.uid)  # all was done before the kubelet was restarted
             return None
         deadline = self._deadline()
-        if self._finished() or deadline == 0:
-            failure = ("DeadlineExceeded", "Pod was active on the node longer than the specified deadline")
-            await self._finish(failure if deadline == 0 and not self._finished() else None)
+        if self._finished() or deadline == 0 or self._forced is not None:
+            await self._finish(None if self._finished() else self._forced or DEADLINE)
             return None
         self._probe()
         self.pod = self._reporter.pod = await self._resizer.decide()
@@ -332,9 +353,7 @@ class PodWorker:
     def _warned(self, container: Container, message: str) -> None:
         self._tools.event(self.pod, "Warning", "ProbeWarning", message, container.name)
 
-    async def _report(
-        self, *, terminating: bool = False, failure: tuple[str, str] | None = None, within: float = 0.0
-    ) -> None:
+    async def _report(self, *, terminating: bool = False, failure: Ending | None = None, within: float = 0.0) -> None:
         """``within``: seconds that the status may wait for a newer one."""
         ready, started = self._probes.ready(), self._probes.findings().started
         status = await self._reporter.compute(self.observed, self._waiting, ready, started, terminating, failure)
@@ -359,21 +378,24 @@ class PodWorker:
         known = self.status or self.pod.status
         return known is not None and known.phase in TERMINAL
 
-    async def _finish(self, failure: tuple[str, str] | None) -> None:
+    async def _finish(self, failure: Ending | None) -> None:
         """The pod has done what it will do: what still runs ends, the object and its containers' logs stay."""
-        if failure is not None:
-            self._tools.event(self.pod, "Normal", failure[0], failure[1])
-        if self._cleaned:
-            return
-        self._probes.stop()
-        await self._reporter.find_ip()
-        if failure is None:
-            await self._report(within=SETTLE)  # how it ended, should taking down what is left of it take long
-        await self._end_everything(grace_period(self.pod))
-        await self._report(terminating=True, failure=failure)
-        await self._tools.volumes.unmount(self.identity.uid)
-        await self._tools.cgroups.remove(self.identity.uid, spec_of(self.pod))
-        self._cleaned = True
+        if failure is DEADLINE:
+            self._tools.event(self.pod, "Normal", failure.reason, failure.message)
+        if not self._cleaned:
+            self._probes.stop()
+            await self._reporter.find_ip()
+            if failure is None:
+                await self._report(within=SETTLE)  # how it ended, should taking down what is left of it take long
+            grace = failure.grace if failure is not None and failure.grace is not None else grace_period(self.pod)
+            await self._end_everything(grace)
+            await self._report(terminating=True, failure=failure)
+            await self._tools.volumes.unmount(self.identity.uid)
+            await self._tools.cgroups.remove(self.identity.uid, spec_of(self.pod))
+            self._cleaned = True
+        if self._forced is not None:
+            await self._writer.flushed()
+        self._over.set()
 
     async def _end_everything(self, grace: int) -> None:
         self.observed = await self._observe()

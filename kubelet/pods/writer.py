@@ -18,8 +18,8 @@ from lightkube.resources.core_v1 import Pod
 from common.api.meta import meta_of
 from common.api.status import Conflict, Forbidden, Invalid, NotFound, StatusError
 from common.client import Client
+from kubelet.pods.conditions import CONDITIONS, DISRUPTION
 from kubelet.pods.identity import PodIdentity
-from kubelet.pods.status import CONDITIONS
 
 log = logging.getLogger(__name__)
 
@@ -64,7 +64,7 @@ def _conditions(before: list[dict[str, Any]], after: list[dict[str, Any]]) -> li
     changed = []
     for condition in after:
         previous = old.get(condition["type"], {})
-        own = condition["type"] in CONDITIONS or (condition["type"] == "PodScheduled" and not previous)
+        own = condition["type"] in (*CONDITIONS, DISRUPTION) or (condition["type"] == "PodScheduled" and not previous)
         if own and previous != condition:
             changed.append({**{key: None for key in previous if key not in condition}, **condition})
     said = {condition["type"] for condition in after}

@@ -200,6 +200,48 @@ class Machine:
             words += ["--cert", str(self.pki / f"{identity}.crt"), "--key", str(self.pki / f"{identity}.key")]
         return self.run(*words, f"https://{ADDRESS}:{KUBELET}{path}")
 
+    @contextmanager
+    def kubelet_with(self, **flags: object) -> Iterator[None]:
+        """The kubelet, started again with these flags; afterwards as it was. None of its pods ends for that."""
+        usual = self.kubelet.command
+        self._restart_kubelet(_python("kubelet", {**self._kubelet_flags(), **{_kebab(k): v for k, v in flags.items()}}))
+        try:
+            yield
+        finally:
+            self.kubelet.stop()
+            self.kubelet.command = usual
+            self.kubelet.start()
+            eventually("the node is as it was", self.node_well)
+
+    def kubelet_refuses(self, **flags: object) -> str:
+        """What a kubelet writes that does not start with these flags; the one that runs is left alone."""
+        command = _python("kubelet", {**self._kubelet_flags(), **{_kebab(k): v for k, v in flags.items()}})
+        done = subprocess.run(self.inside(*command), capture_output=True, text=True, timeout=60, cwd=ROOT)
+        assert done.returncode != 0
+        return done.stdout + done.stderr
+
+    def _restart_kubelet(self, command: Sequence[str]) -> None:
+        began = self._started_events()
+        self.kubelet.stop()
+        self.kubelet.command = self.inside(*command)
+        self.kubelet.start()
+        eventually("the kubelet has started anew", lambda: self._started_events() > began)
+
+    def _started_events(self) -> int:
+        events = self.kubectl().get("events", "--field-selector=reason=Starting,involvedObject.kind=Node")["items"]
+        return sum(event["count"] for event in events)
+
+    def node_well(self) -> bool:
+        """Ready, and under no pressure."""
+        conditions = self.conditions()
+        pressed = [kind for kind, each in conditions.items() if kind != "Ready" and each["status"] != "False"]
+        return not pressed and self.node_ready()
+
+    def conditions(self) -> dict[str, dict[str, str]]:
+        """The node's, by type."""
+        node = self.kubectl().find("node", self.node) or {}
+        return {each["type"]: each for each in node.get("status", {}).get("conditions", [])}
+
     def _clean_up(self) -> None:
         """What the kubelet would have left for its successor."""
         client = self.docker()
@@ -311,6 +353,10 @@ class Machine:
 
 def _python(module: str, flags: dict[str, object]) -> list[str]:
     return [sys.executable, "-m", module, *_flags(flags)]
+
+
+def _kebab(name: str) -> str:
+    return name.replace("_", "-")
 
 
 def _flags(flags: dict[str, object]) -> list[str]:

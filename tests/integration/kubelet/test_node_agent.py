@@ -49,7 +49,7 @@ async def test_a_node_registers_reports_and_beats(client: Client, admin: Client,
     runtime = Runtime()
     identity = NodeIdentity(NAME, ("127.0.0.1",), {"room": "lab"})
     recorder = EventRecorder(client, "kubelet", NAME)
-    agent = NodeAgent(client, runtime, recorder, identity, tmp_path, lambda: None)  # type: ignore[arg-type]
+    agent = NodeAgent(client, runtime, recorder, identity, tmp_path)  # type: ignore[arg-type]
     await agent.register()
     await agent.update()
     node = await admin.get(Node, NAME)
@@ -76,7 +76,7 @@ async def test_a_node_registers_reports_and_beats(client: Client, admin: Client,
     ready = next(condition for condition in node.status.conditions or [] if condition.type == "Ready")
     assert (ready.status, ready.message) == ("False", "container runtime is down")
 
-    again = NodeAgent(client, runtime, recorder, identity, tmp_path, lambda: None)  # type: ignore[arg-type]
+    again = NodeAgent(client, runtime, recorder, identity, tmp_path)  # type: ignore[arg-type]
     await again.register()
 
     lease = NodeLease(client, NAME)

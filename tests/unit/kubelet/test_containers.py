@@ -13,7 +13,6 @@ from lightkube.resources.core_v1 import Pod
 
 from kubelet.images import ImageError, Reference, format_duration, parse_reference
 from kubelet.keyring import credentials
-from kubelet.pods.admission import admit
 from kubelet.pods.backoff import Backoff
 from kubelet.pods.containers import Inputs, PodFiles, container_config, oom_score, port_mappings, sandbox_config
 from kubelet.pods.environment import ConfigError
@@ -273,16 +272,6 @@ def test_hosts() -> None:
     assert "10.0.0.1\tweb\n" in text and text.endswith("# Entries added by HostAliases.\n192.0.2.7\ta\tb\n")
     of_host = hosts_file(pod(hostNetwork=True), (), "x", "127.0.0.1 me\n")
     assert of_host == "# Kubernetes-managed hosts file (host network).\n127.0.0.1 me\n"
-
-
-def test_a_full_node_rejects() -> None:
-    big = {"resources": {"requests": {"cpu": "1500m"}}}
-    assert admit(pod(big), [], None, CONFIG) is None
-    rejection = admit(pod(big), [pod(big)], None, CONFIG)
-    assert rejection == (
-        "OutOfcpu",
-        "Node didn't have enough resource: cpu, requested: 1500, used: 1500, capacity: 2000",
-    )
 
 
 def test_host_ports_of_what_runs_side_by_side() -> None:

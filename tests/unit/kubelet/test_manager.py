@@ -58,10 +58,10 @@ async def test_a_pod_that_the_api_server_has_forgotten_leaves_room_for_its_succe
     """The scheduler has counted its room as free since it was deleted: a refusal would fail the next pod for good."""
     first, second = pod("first", "1"), pod("second", "1")
     manager._added(first)
-    rejection = manager._reject(second)
+    rejection = manager._judge(second, None).rejection
     assert rejection is not None and rejection[0] == "OutOfcpu"
     manager._deleted(first)
-    assert manager._reject(second) is None
+    assert manager._judge(second, None).rejection is None
 
 
 async def test_containers_that_have_not_been_seen_for_long_make_the_node_unready(

@@ -1,0 +1,153 @@
+"""``--config``: a file with a KubeletConfiguration, upstream's usual way to configure a kubelet. Flags go before it.
+
+A field of the file is a flag by another spelling, so that what is a flag here is a field too; the few that upstream
+names otherwise are in the table below. Fields of upstream's that mean nothing here are told of and left; anything else
+is refused, as upstream's strict decoding does.
+https://kubernetes.io/docs/reference/config-api/kubelet-config.v1beta1/
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+log = logging.getLogger("kubelet")
+
+API_VERSION, KIND = "kubelet.config.k8s.io/v1beta1", "KubeletConfiguration"
+ELSEWHERE = {
+    "staticPodPath": "pod_manifest_path",
+    "staticPodURL": "manifest_url",
+    "staticPodURLHeader": "manifest_url_header",
+    "podLogsDir": "pod_log_dir",
+    "podPidsLimit": "pod_max_pids",
+    "imageGCHighThresholdPercent": "image_gc_high_threshold",
+    "imageGCLowThresholdPercent": "image_gc_low_threshold",
+    "imageMinimumGCAge": "minimum_image_ttl_duration",
+    "imageMaximumGCAge": "image_maximum_gc_age",
+    "authentication.x509.clientCAFile": "client_ca_file",
+}
+"""Fields whose flags have other names."""
+_FLAGS_ALONE = """
+bind_address bootstrap_kubeconfig bridge cert_dir cloud_provider cluster_cidr config hostname_override
+kubeconfig node_ip node_labels pod_infra_container_image register_schedulable root_dir secure_port v
+"""
+FLAGS_ALONE = frozenset(_FLAGS_ALONE.split())
+"""Flags that are no fields."""
+_NOT_USED = """
+authentication authorization cgroupDriver cgroupsPerQOS configMapAndSecretChangeDetectionStrategy
+containerLogMaxWorkers containerLogMonitorInterval contentType cpuCFSQuota cpuCFSQuotaPeriod cpuManagerPolicy
+cpuManagerPolicyOptions cpuManagerReconcilePeriod crashLoopBackOff enableContentionProfiling
+enableControllerAttachDetach enableDebugFlagsHandler enableDebuggingHandlers enableProfilingHandler
+enableServer enableSystemLogHandler enableSystemLogQuery enforceNodeAllocatable eventBurst eventRecordQPS
+failCgroupV1 failSwapOn featureGates hairpinMode healthzBindAddress healthzPort httpCheckFrequency
+imageServiceEndpoint iptablesDropBit iptablesMasqueradeBit kernelMemcgNotification kubeAPIBurst kubeAPIQPS
+kubeReservedCgroup kubeletCgroups localStorageCapacityIsolation logging makeIPTablesUtilChains maxOpenFiles
+memoryManagerPolicy memorySwap memoryThrottlingFactor mergeDefaultEvictionSettings oomScoreAdj podPidsLimit
+protectKernelDefaults qosReserved readOnlyPort registryBurst registryPullQPS reservedMemory reservedSystemCPUs
+rotateCertificates runOnce runtimeRequestTimeout serverTLSBootstrap showHiddenMetricsForVersion
+singleProcessOOMKill streamingConnectionIdleTimeout syncFrequency systemCgroups systemReservedCgroup
+tlsCipherSuites tlsMinVersion topologyManagerPolicy topologyManagerPolicyOptions topologyManagerScope tracing
+volumePluginDir volumeStatsAggPeriod address port fileCheckFrequency podCIDR imageMaximumGCAge staticPodURL
+staticPodURLHeader
+"""
+NOT_USED = frozenset(_NOT_USED.split())
+"""Fields of upstream's that do nothing here, unless there is a flag of their name."""
+_ACRONYMS = {word: word.upper() for word in ("cfs", "cidr", "dns", "gc", "id", "qos", "qps", "url")}
+_ZERO_DURATIONS = ("0s", "0", "")
+
+
+def load(path: Path, fields: Iterable[str]) -> dict[str, Any]:
+    """Values of settings. ``fields``: the settings' names. Raises ValueError with the file's name."""
+    try:
+        text = path.read_text()
+    except OSError as error:
+        raise ValueError(f"failed to load kubelet config file, path: {path}, error: {error}") from error
+    try:
+        return settings_of(text, fields)
+    except ValueError as error:
+        raise ValueError(f"failed to load kubelet config file, path: {path}, error: {error}") from error
+
+
+def settings_of(text: str, fields: Iterable[str]) -> dict[str, Any]:
+    """Raises ValueError."""
+    try:
+        body = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ValueError(f"the file is no YAML: {error}") from error
+    if not isinstance(body, dict):
+        raise ValueError("Object 'Kind' is missing: the file holds no object")
+    kind, version = body.pop("kind", None), body.pop("apiVersion", None)
+    if (kind, version) != (KIND, API_VERSION):
+        raise ValueError(f'no kind "{kind}" is registered for version "{version}": expected {KIND} of {API_VERSION}')
+    known = names_of(fields)
+    values: dict[str, Any] = {}
+    unknown = []
+    for field, value in _flattened(body, known):
+        if field in known:
+            given = _value(field, value)
+            if given is not None:
+                values[known[field]] = given
+        elif field.split(".")[0] in NOT_USED:
+            log.info("the field %s of the kubelet's configuration has no effect here", field)
+        else:
+            unknown.append(f'unknown field "{field}"')
+    if unknown:
+        raise ValueError(f"strict decoding error: {', '.join(unknown)}")
+    return values
+
+
+def names_of(fields: Iterable[str]) -> dict[str, str]:
+    """What each setting is called in the file -> the setting."""
+    settings = set(fields)
+    moved = {field: name for field, name in ELSEWHERE.items() if name in settings}
+    plain = {camel(name): name for name in settings - FLAGS_ALONE - set(moved.values())}
+    return {**plain, **moved}
+
+
+def camel(name: str) -> str:
+    """``cluster_dns`` -> ``clusterDNS``."""
+    first, *rest = name.split("_")
+    return first + "".join(_ACRONYMS.get(word, word.capitalize()) for word in rest)
+
+
+def _flattened(body: Mapping[str, Any], known: Mapping[str, str]) -> Iterable[tuple[str, Any]]:
+    """Fields of fields by their path, where one of them is known."""
+    for name, value in body.items():
+        inner = [field for field in known if field.startswith(f"{name}.")]
+        if not inner or not isinstance(value, dict):
+            yield str(name), value
+            continue
+        for key, each in _flattened(value, {field.partition(".")[2]: "" for field in inner}):
+            yield f"{name}.{key}", each
+
+
+def _value(field: str, value: Any) -> Any:
+    """As the flag would have it; None for what is not set (a duration of zero is none, as upstream's defaults have
+    it)."""
+    if value is None or (isinstance(value, str) and value in _ZERO_DURATIONS and field not in _MAY_BE_ZERO):
+        return None
+    if isinstance(value, dict):
+        sign = "<" if field in ("evictionHard", "evictionSoft") else "="
+        return ",".join(f"{key}{sign}{each}" for key, each in value.items())
+    if isinstance(value, list):
+        return ",".join(map(_SPELLED.get(field, str), value))
+    return value
+
+
+def _taint(value: Any) -> str:
+    return f"{value['key']}{'=' + value['value'] if value.get('value') else ''}:{value['effect']}"
+
+
+def _period(value: Any) -> str:
+    return f"{value['priority']}={value['shutdownGracePeriodSeconds']}"
+
+
+_SPELLED: Mapping[str, Callable[[Any], str]] = {
+    "registerWithTaints": _taint,
+    "shutdownGracePeriodByPodPriority": _period,
+}
+_MAY_BE_ZERO: Sequence[str] = ("shutdownGracePeriod", "shutdownGracePeriodCriticalPods")

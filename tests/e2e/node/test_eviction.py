@@ -1,0 +1,142 @@
+"""A node that runs out of something ends pods, in upstream's order and words; one with enough ends none."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kubelet.node import memory
+from tests.e2e.node.machine import Machine
+from tests.e2e.node.support import Kubectl, eventually
+
+FILL = "dd if=/dev/zero of={path} bs=1M count={size} 2>/dev/null; exec sleep 600"
+MANIFEST = """
+apiVersion: v1
+kind: Pod
+metadata: {{name: fixed}}
+spec:
+  terminationGracePeriodSeconds: 1
+  automountServiceAccountToken: false
+  containers:
+  - name: app
+    image: {image}
+"""
+
+
+def condition(pod: dict[str, Any], kind: str) -> dict[str, Any]:
+    return next((each for each in pod["status"].get("conditions", []) if each["type"] == kind), {})
+
+
+def test_memory_pressure_evicts_the_largest_and_spares_static_pods(kubectl: Kubectl, machine: Machine) -> None:
+    """The threshold lies above what the machine has left, so that the pressure stays whoever goes."""
+    (machine.manifests / "fixed.yaml").write_text(MANIFEST.format(image=machine.image))
+    kubectl.pod("large", "dd if=/dev/zero of=/dev/shm/x bs=1M count=40 2>/dev/null; exec sleep 600")
+    kubectl.pod("asked", container={"resources": {"requests": {"memory": "64Mi"}}})
+    for name in ("large", "asked"):
+        kubectl.running(name)
+    eventually("the pod has its memory", lambda: kubectl.sh("du -m /dev/shm/x | cut -f1", "large") == "40")
+    low = f"memory.available<{memory.meminfo(Path('/proc/meminfo').read_text())['MemTotal'] - 1}"
+    flags = {"eviction_hard": low, "eviction_pressure_transition_period": "1s"}
+    try:
+        with machine.kubelet_with(**flags):
+            first = kubectl.phase("Failed", "large")
+            assert kubectl.status("asked")["phase"] == "Running"
+            eventually("the node tells", lambda: machine.conditions()["MemoryPressure"]["status"] == "True")
+            told = machine.conditions()["MemoryPressure"]
+            assert told["reason"] == "KubeletHasInsufficientMemory"
+            assert told["message"] == "kubelet has insufficient memory available"
+            status = first["status"]
+            assert status["reason"] == "Evicted"
+            assert status["message"].startswith("The node was low on resource: memory. Threshold quantity: ")
+            assert status["message"].endswith("request is 0, has larger consumption of memory. ")
+            assert ", available: " in status["message"] and " Container app was using 4" in status["message"]
+            disrupted = condition(first, "DisruptionTarget")
+            assert (disrupted["status"], disrupted["reason"]) == ("True", "TerminationByKubelet")
+            event = kubectl.event("Evicted", "large")
+            assert event["type"] == "Warning" and event["message"] == status["message"]
+            assert event["metadata"]["annotations"]["offending_containers"] == "app"
+            kubectl.phase("Failed", "asked")
+            kubectl.pod("late")
+            late = kubectl.phase("Failed", "late")["status"]
+            assert late["reason"] == "Evicted"
+            assert late["message"] == "Pod was rejected: The node had condition: [MemoryPressure]. "
+            assert "containerStatuses" not in late
+            static = machine.kubectl().find("pod", f"fixed-{machine.node}")
+            assert static["status"]["phase"] == "Running"
+    finally:
+        (machine.manifests / "fixed.yaml").unlink()
+    eventually("the static pod is gone", lambda: not machine.kubectl().find("pod", f"fixed-{machine.node}"))
+    kubectl.pod("after")
+    kubectl.running("after")
+
+
+def test_pods_above_their_limits_of_local_storage_are_evicted(kubectl: Kubectl) -> None:
+    limit = {"resources": {"limits": {"ephemeral-storage": "4Mi"}}}
+    data = [{"name": "data", "emptyDir": {"sizeLimit": "2Mi"}}]
+    mounted = {"volumeMounts": [{"name": "data", "mountPath": "/data"}]}
+    kubectl.pod("volume", FILL.format(path="/data/file", size=6), container=mounted, volumes=data)
+    kubectl.pod("layer", FILL.format(path="/file", size=6), container=limit)
+    kubectl.pod("within", FILL.format(path="/file", size=1), container={**limit, **mounted}, volumes=data)
+    volume = kubectl.phase("Failed", "volume")["status"]
+    assert (volume["reason"], volume["message"]) == (
+        "Evicted",
+        'Usage of EmptyDir volume "data" exceeds the limit "2Mi". ',
+    )
+    layer = kubectl.phase("Failed", "layer")["status"]
+    assert (layer["reason"], layer["message"]) == (
+        "Evicted",
+        "Pod ephemeral local storage usage exceeds the total limit of containers 4Mi. ",
+    )
+    assert kubectl.running("within")["status"]["phase"] == "Running"
+    assert not [event for event in kubectl.events("within") if event["reason"] == "Evicted"]
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    disk = tmp_path / "small"
+    disk.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=48M", "tmpfs", disk], check=True)
+    yield disk
+    subprocess.run(["umount", "-l", disk], check=True)
+
+
+def test_a_full_disk(kubectl: Kubectl, machine: Machine, small_disk: Path) -> None:
+    """The kubelet starts on a disk that is full already, recovers, and evicts whoever fills it then."""
+    full = small_disk / "full"
+    with full.open("wb") as out, pytest.raises(OSError):
+        while True:
+            out.write(b"x" * (1 << 16))
+    data = [{"name": "data", "emptyDir": {}}]
+    mounted = {"volumeMounts": [{"name": "data", "mountPath": "/data"}]}
+    low = {"eviction_hard": "nodefs.available<30%", "eviction_pressure_transition_period": "1s"}
+    with machine.kubelet_with(root_dir=small_disk, **low):
+        eventually("the node tells", lambda: machine.conditions()["DiskPressure"]["status"] == "True")
+        kubectl.pod("refused")
+        refused = kubectl.phase("Failed", "refused")["status"]
+        assert refused["message"] == "Pod was rejected: The node had condition: [DiskPressure]. "
+        full.unlink()
+        eventually("the node has recovered", machine.node_well)
+        kubectl.apply({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "c"}, "data": {"key": "value"}})
+        settings = {"volumes": [{"name": "data", "configMap": {"name": "c"}}]}
+        kubectl.pod("modest", container=mounted, **settings)
+        kubectl.running("modest")
+        kubectl.pod("greedy", FILL.format(path="/data/file", size=60), container=mounted, volumes=data)
+        greedy = kubectl.phase("Failed", "greedy")["status"]
+        assert greedy["reason"] == "Evicted"
+        assert greedy["message"].startswith("The node was low on resource: ephemeral-storage. Threshold quantity: ")
+        assert (
+            machine.kubectl()
+            .event("EvictionThresholdMet", machine.node)["message"]
+            .startswith("Attempting to reclaim ")
+        )
+        eventually("the node has recovered", machine.node_well)
+        assert kubectl.running("modest")["status"]["phase"] == "Running"
+        assert kubectl.sh("cat /data/key", "modest") == "value"
+        kubectl.pod("next", container=mounted, **settings)
+        kubectl.running("next")
+        kubectl("delete", "pod", "--all", "--grace-period=1")
+    assert not list((small_disk / "pods").iterdir())

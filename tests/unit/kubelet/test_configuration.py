@@ -1,0 +1,81 @@
+"""A KubeletConfiguration as the settings that it means."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from common.process import parse
+from kubelet.configuration import camel, load, names_of, settings_of
+from kubelet.settings import KubeletSettings
+
+HEAD = "kind: KubeletConfiguration\napiVersion: kubelet.config.k8s.io/v1beta1\n"
+FIELDS = list(KubeletSettings.model_fields)
+
+
+def test_fields_are_flags_by_another_spelling() -> None:
+    text = """
+authentication: {anonymous: {enabled: false}, x509: {clientCAFile: /ca.crt}, webhook: {enabled: true}}
+cgroupDriver: systemd
+clusterDNS: [10.96.0.10, 10.96.0.11]
+evictionHard: {memory.available: 200Mi, nodefs.available: 15%}
+evictionSoftGracePeriod: {memory.available: 1m}
+fileCheckFrequency: 0s
+imageGCHighThresholdPercent: 90
+kubeReserved: {cpu: 100m, memory: 1Gi}
+logging: {verbosity: 0}
+maxPods: 20
+nodeStatusUpdateFrequency: 5s
+registerWithTaints: [{key: a, value: b, effect: NoSchedule}, {key: c, effect: NoExecute}]
+serializeImagePulls: true
+shutdownGracePeriodByPodPriority: [{priority: 0, shutdownGracePeriodSeconds: 30}]
+staticPodPath: /manifests
+"""
+    assert settings_of(HEAD + text, FIELDS) == {
+        "client_ca_file": "/ca.crt",
+        "cluster_dns": "10.96.0.10,10.96.0.11",
+        "eviction_hard": "memory.available<200Mi,nodefs.available<15%",
+        "eviction_soft_grace_period": "memory.available=1m",
+        "image_gc_high_threshold": 90,
+        "kube_reserved": "cpu=100m,memory=1Gi",
+        "max_pods": 20,
+        "node_status_update_frequency": "5s",
+        "register_with_taints": "a=b:NoSchedule,c:NoExecute",
+        "serialize_image_pulls": True,
+        "shutdown_grace_period_by_pod_priority": "0=30",
+        "pod_manifest_path": "/manifests",
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (HEAD + "maxPod: 1\nhostnameOverride: x\n", 'unknown field "maxPod", unknown field "hostnameOverride"'),
+        ("kind: Pod\napiVersion: v1\n", 'no kind "Pod" is registered for version "v1"'),
+        ("[", "no YAML"),
+        ("", "'Kind' is missing"),
+    ],
+)
+def test_what_is_no_configuration_is_refused(text: str, said: str) -> None:
+    with pytest.raises(ValueError, match=said.replace("(", r"\(")):
+        settings_of(text, FIELDS)
+
+
+def test_names() -> None:
+    assert camel("cluster_dns") == "clusterDNS" and camel("pod_cidr") == "podCIDR" and camel("max_pods") == "maxPods"
+    names = names_of(FIELDS)
+    assert names["nodeLeaseDurationSeconds"] == "node_lease_duration_seconds" and "nodeIp" not in names
+    assert "podManifestPath" not in names and "podPidsLimit" in names and "cpuCFSQuota" in names
+
+
+def test_flags_go_before_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "kubelet.yaml"
+    path.write_text(HEAD + "maxPods: 20\nclusterDomain: example.com\nserializeImagePulls: true\n")
+    values = load(path, FIELDS)
+    settings = parse(KubeletSettings, ["--max-pods=30", "--serialize-image-pulls=false"], values)
+    assert (settings.max_pods, settings.cluster_domain, settings.serialize_image_pulls) == (30, "example.com", False)
+    with pytest.raises(ValueError, match=r"none\.yaml"):
+        load(tmp_path / "none.yaml", FIELDS)
+    with pytest.raises(SystemExit):
+        parse(KubeletSettings, [], {"eviction_hard": "nonsense<1"})
