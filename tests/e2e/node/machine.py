@@ -251,9 +251,7 @@ class Machine:
         for tree in [*Path("/sys/fs/cgroup").glob(f"*/{self.space}"), Path("/sys/fs/cgroup") / self.space]:
             for folder in sorted((path for path in [tree, *tree.rglob("*")] if path.is_dir()), reverse=True):
                 folder.rmdir()
-        mounts = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
-        for mount in sorted((path for path in mounts if f"{path}/".startswith(f"{self.kubelet_root}/")), reverse=True):
-            subprocess.run(["umount", "-l", mount])
+        unmount_below(self.kubelet_root)
 
     def _process(self, name: str, command: Sequence[str]) -> Process:
         return Process(name, self.inside(*command), self.root / f"{name}.log")
@@ -349,6 +347,13 @@ class Machine:
             "tls-private-key-file": pki / f"kubelet-{self.node}.key",
             "client-ca-file": pki / "ca.crt",
         }
+
+
+def unmount_below(folder: Path) -> None:
+    """What a kubelet leaves mounted for its successor: the folder itself is a mount of its own."""
+    mounts = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
+    for mount in sorted((path for path in mounts if f"{path}/".startswith(f"{folder}/")), reverse=True):
+        subprocess.run(["umount", "-l", mount])
 
 
 def _python(module: str, flags: dict[str, object]) -> list[str]:

@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from kubelet.certificates.requests import Wanted, key_and_request
-from tests.e2e.node.machine import ADDRESS, API, Machine, Process
+from tests.e2e.node.machine import ADDRESS, API, Machine, Process, unmount_below
 from tests.e2e.node.support import Kubectl, eventually
 
 PORT = 10350
@@ -115,6 +115,7 @@ def joining(machine: Machine, kubectl: Kubectl, tmp_path: Path) -> Iterator[Join
     kubectl("create", "-n", "kube-system", "-f", "-", stdin=json.dumps(secret))
     yield it
     it.process.stop()
+    unmount_below(it.root / "kubelet")
     kubectl("delete", "clusterrolebinding", *names)
     kubectl("delete", "secret", "-n", "kube-system", f"bootstrap-token-{it.token_id}")
     kubectl.attempt("delete", "node", it.name)
