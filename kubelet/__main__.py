@@ -356,6 +356,9 @@ def _pods_config(settings: KubeletSettings, identity: NodeIdentity) -> KubeletCo
         capacity=allocatable_amounts(identity, observed),
         max_parallel_image_pulls=settings.max_parallel_image_pulls,
         serialize_image_pulls=settings.serialize_image_pulls,
+        max_dead_containers_per_container=settings.maximum_dead_containers_per_container,
+        max_dead_containers=settings.maximum_dead_containers,
+        minimum_container_ttl_seconds=parse_duration(settings.minimum_container_ttl_duration),
         seccomp_default=settings.seccomp_default,
         allowed_unsafe_sysctls=tuple(split(settings.allowed_unsafe_sysctls)),
     )

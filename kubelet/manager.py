@@ -19,9 +19,11 @@ from lightkube.models.core_v1 import ContainerStatus
 from lightkube.resources.core_v1 import Node, Pod, Service
 
 from common.api.meta import clone, key_of, meta_of
+from common.api.time import now
 from common.client import Client
 from common.informer import InformerFactory
 from kubelet.cgroups.tree import PodCgroups, no_cgroups
+from kubelet.containergc import over_the_limit
 from kubelet.images import ImageManager, Recorder, format_duration
 from kubelet.logs.keeper import LogKeeper
 from kubelet.lookup import Lookup
@@ -253,8 +255,16 @@ class PodManager:
             if uid not in groups and uid not in self._workers:
                 self._end_orphan(uid, [])
         known = frozenset((*groups, *self._workers))
+        await self._collect([each for uid in self._workers for each in groups.get(uid, ())])
         if self._static_complete:
             await self._tools.logs.sweep(known, [each for found in groups.values() for each in found])
+
+    async def _collect(self, containers: list[RuntimeContainer]) -> None:
+        """What has ended is kept within the node's bounds; each worker keeps its own pod's."""
+        finished = {uid for uid, worker in self._workers.items() if worker.finished}
+        for each in over_the_limit(containers, self._config, finished, now()):
+            await self._runtime.remove_container(each.id)
+            await self._tools.logs.unlink(each)
 
     def _directories(self) -> list[str]:
         root = Path(self._config.root_dir) / "pods"

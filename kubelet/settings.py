@@ -71,6 +71,11 @@ class KubeletSettings(ProcessSettings):
     """In place of both: seconds by priority, ``0=30,1000=10``."""
     root_dir: str = "/var/lib/kubelet"
     pod_log_dir: str = "/var/log/pods"
+    minimum_container_ttl_duration: str = "0s"
+    """How old a container that has ended must be to be removed."""
+    maximum_dead_containers_per_container: int = 1
+    maximum_dead_containers: int = -1
+    """Of all pods together; -1: as many as there are."""
     image_gc_high_threshold: int = 85
     """Percent of the images' disk in use from which on unused images are removed; 100: never."""
     image_gc_low_threshold: int = 80

@@ -567,8 +567,11 @@ class KubeletConfig:
     serialize_image_pulls: bool = False
     seccomp_default: bool = False
     allowed_unsafe_sysctls: tuple[str, ...] = ()
-    max_dead_containers: int = 1
-    """Of each container of a pod, beside the one that runs."""
+    max_dead_containers_per_container: int = 1
+    """Beside the one that runs; -1: all are kept."""
+    max_dead_containers: int = -1
+    """On the whole node."""
+    minimum_container_ttl_seconds: float = 0
 
 
 class PodSource(Protocol):

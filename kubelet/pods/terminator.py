@@ -17,7 +17,7 @@ from kubelet.pods.handlers import Outcome, Target
 from kubelet.pods.identity import find_container, identity_of, spec_of
 from kubelet.pods.observed import PodObservation
 from kubelet.pods.tools import Tools
-from kubelet.types import ContainerState, RuntimeContainer
+from kubelet.types import RuntimeContainer
 
 # What a container keeps of its grace period however long its preStop hook took.
 MINIMUM_GRACE = 2.0
@@ -117,11 +117,3 @@ def ends_before(spec: PodSpec, name: str) -> list[str]:
     if name not in sidecars:
         return []
     return [*(container.name for container in spec.containers), *sidecars[sidecars.index(name) + 1 :]]
-
-
-def superseded(observed: PodObservation) -> list[RuntimeContainer]:
-    """Ended containers that nobody asks about any more: all but the newest and the one before it, by name; and
-    sandboxes that have been replaced."""
-    old = [each for history in observed.containers.values() for each in history[2:]]
-    dead = [each for each in old if each.state in (ContainerState.EXITED, ContainerState.CREATED)]
-    return dead + [sandbox for sandbox in observed.sandboxes[1:] if not sandbox.running]

@@ -18,6 +18,7 @@ from lightkube.resources.core_v1 import Pod
 
 from common.api.meta import clone, is_deleting
 from common.api.time import now
+from kubelet.containergc import surplus
 from kubelet.pods.actions import Actions, compute_actions
 from kubelet.pods.files import PodDirectory
 from kubelet.pods.identity import (
@@ -35,7 +36,7 @@ from kubelet.pods.resizer import Fits, Resizer
 from kubelet.pods.slots import StartSlot
 from kubelet.pods.starter import Prepared, SandboxError, Starter, StartFailed
 from kubelet.pods.status import Waiting
-from kubelet.pods.terminator import Terminator, superseded
+from kubelet.pods.terminator import Terminator
 from kubelet.pods.tools import Tools
 from kubelet.pods.writer import StatusWriter, delete_pod
 from kubelet.types import Ending, NetworkError, RuntimeFailure, RuntimeUnavailable, VolumeError
@@ -328,7 +329,8 @@ class PodWorker:
             self._linked = {each.id for each in containers if each.started is not None}
 
     async def _remove_superseded(self) -> None:
-        for container in superseded(self.observed):
+        present = [*self.observed.all_containers(), *self.observed.sandboxes]
+        for container in surplus(present, self._tools.config, now()):
             await self._tools.runtime.remove_container(container.id)
             if not container.is_sandbox:
                 await asyncio.to_thread(self._directory.remove_termination_log, container.name, container.attempt)

@@ -12,6 +12,7 @@ import base64
 import dataclasses
 import json
 import logging
+import secrets
 from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -47,7 +48,9 @@ from kubelet.types import (
 log = logging.getLogger(__name__)
 
 EVENTS = ("start", "die", "oom", "destroy", "pause", "unpause")
-STOP_POLL = 0.5
+STOP_SIGNAL = "SIGTERM"
+STOP_POLL = 1.0
+"""Seconds between looks at a container that should end, should the event of its end be lost."""
 EXEC_END = 10.0
 EXEC_OUTPUT = 16 << 20
 """Bytes of each stream that are kept of a command, as upstream's runtime interface bounds them."""
@@ -80,6 +83,8 @@ class DockerRuntime:
         self._figures = Figures(self.stats)
         self._known: dict[str, tuple[str, RuntimeContainer]] = {}
         self._exits: dict[str, asyncio.Event] = {}
+        self._stop_signals: dict[str, str] = {}
+        """Of containers that run and have been looked at."""
         self._negative_oom_score_refused = False
         self._root = ""
 
@@ -173,7 +178,7 @@ class DockerRuntime:
             raise RuntimeFailure(f"{failed}: {path} is no JSON: {error}") from error
 
     async def _create(self, name: str, body: dict[str, Any]) -> str:
-        def create(api: Any) -> str:
+        def create(api: Any) -> str:  # under the name that it has at the time
             return str(api.create_container_from_config(body, name)["Id"])
 
         try:
@@ -185,6 +190,15 @@ class DockerRuntime:
                 raise
         # Left by an attempt whose answer was lost: nobody has started to count on it.
         await self.remove_container(name)
+        try:
+            return await self._pool.call(create)
+        except RuntimeUnavailable:
+            raise
+        except RuntimeFailure as error:
+            if "is already in use by container" not in str(error):
+                raise
+        # Docker has not done with removing it, and may never have: labels tell what it is, the name is for people.
+        name = f"{name}_{secrets.token_hex(4)}"
         return await self._pool.call(create)
 
     async def start_container(self, container_id: str) -> None:
@@ -200,51 +214,57 @@ class DockerRuntime:
 
     async def stop_container(self, container_id: str, timeout: int) -> None:
         """Signals and waits on the loop: Docker's own stop would hold a thread for the whole grace period."""
+        ended = self._exits.setdefault(container_id, asyncio.Event())
         try:
             if timeout > 0:
-                raw = await self._pool.call(lambda api: api.inspect_container(container_id))
-                if not raw["State"].get("Running"):
+                signal = await self._stop_signal(container_id)
+                if not await self._signal(container_id, signal) or await self._exited(container_id, ended, timeout):
                     return
-                await self._signal(container_id, raw["Config"].get("StopSignal") or "SIGTERM")
-                if await self._exited(container_id, timeout):
-                    return
-            await self._signal(container_id, "SIGKILL")
-            if not await self._exited(container_id, 30):
+            if await self._signal(container_id, "SIGKILL") and not await self._exited(container_id, ended, 30):
                 raise RuntimeFailure(f"container {container_id[:12]} does not end after SIGKILL")
         except RuntimeNotFound:
             return
         finally:
             self._known.pop(container_id, None)
+            self._exits.pop(container_id, None)
 
-    async def _signal(self, container_id: str, signal: str) -> None:
+    async def _stop_signal(self, container_id: str) -> str:
+        """The image's, or the usual one; looked up once."""
+        known = self._stop_signals.get(container_id)
+        if known is None:
+            raw = await self._pool.call(lambda api: api.inspect_container(container_id))
+            known = str(raw["Config"].get("StopSignal") or STOP_SIGNAL)
+        return known
+
+    async def _signal(self, container_id: str, signal: str) -> bool:
+        """False when it has ended already."""
         try:
             await self._pool.call(lambda api: api.kill(container_id, signal))
         except RuntimeFailure as error:
             if "is not running" not in str(error):
                 raise
+            return False
+        return True
 
-    async def _exited(self, container_id: str, timeout: float) -> bool:
+    async def _exited(self, container_id: str, ended: asyncio.Event, timeout: float) -> bool:
         """Waits for the event of its end; looks now and then, since events can be missed."""
         deadline = asyncio.get_running_loop().time() + timeout
-        event = self._exits.setdefault(container_id, asyncio.Event())
-        try:
-            while True:
+        while not ended.is_set():
+            remaining = deadline - asyncio.get_running_loop().time()
+            try:
+                async with asyncio.timeout(max(0, min(STOP_POLL, remaining))):
+                    await ended.wait()
+            except TimeoutError:
                 raw = await self._pool.call(lambda api: api.inspect_container(container_id))
                 if not raw["State"].get("Running"):
                     return True
-                remaining = deadline - asyncio.get_running_loop().time()
-                if remaining <= 0:
+                if remaining <= STOP_POLL:
                     return False
-                try:
-                    async with asyncio.timeout(min(STOP_POLL, remaining)):
-                        await event.wait()
-                except TimeoutError:
-                    continue
-        finally:
-            self._exits.pop(container_id, None)
+        return True
 
     async def remove_container(self, container_id: str) -> None:
         self._known.pop(container_id, None)
+        self._stop_signals.pop(container_id, None)
         try:
             await self._pool.call(lambda api: api.remove_container(container_id, v=True, force=True))
         except RuntimeNotFound:
@@ -275,6 +295,7 @@ class DockerRuntime:
         if pod_uid is None:
             present = {row["Id"] for row in rows}
             self._known = {key: value for key, value in self._known.items() if key in present}
+            self._stop_signals = {key: value for key, value in self._stop_signals.items() if key in present}
         found = [await self._look(row["Id"], row["State"]) for row in rows]
         return [container for container in found if container is not None]
 
@@ -292,6 +313,8 @@ class DockerRuntime:
             self._negative_oom_score_refused = True
         if raw["State"].get("Status") == listed_state:
             self._known[container_id] = (listed_state, container)
+        if container.running:
+            self._stop_signals[container_id] = str(raw["Config"].get("StopSignal") or STOP_SIGNAL)
         return container
 
     async def container_pid(self, container_id: str) -> int:

@@ -12,7 +12,7 @@ import docker
 import pytest
 
 from tests.e2e.node.machine import Machine, image_archive
-from tests.e2e.node.support import Kubectl, container_status
+from tests.e2e.node.support import Kubectl, container_status, eventually
 
 SLEEP = "exec sleep 600"
 
@@ -194,3 +194,26 @@ def test_what_the_node_does_not_take(kubectl: Kubectl) -> None:
         assert status["reason"] == reason
         assert status["message"].startswith(message), status["message"]
     kubectl.running("plain")
+
+
+def test_of_what_ended_one_is_kept(kubectl: Kubectl, machine: Machine) -> None:
+    kubectl.pod("crashes", "echo round; sleep 1; exit 3")
+    kubectl.pod("done", "echo once", restartPolicy="Never")
+
+    def restarted() -> Any:
+        own = container_status(kubectl.status("crashes"))
+        return own if own.get("restartCount", 0) >= 2 and own["state"].get("running") else None
+
+    own = eventually("it has been restarted twice", restarted)
+    assert own["lastState"]["terminated"]["exitCode"] == 3
+
+    def ended() -> list[str]:
+        label = "io.kubernetes.container.name"
+        found = [(each["Labels"], each["State"]) for each in machine.containers(kubectl.namespace)]
+        return [
+            labels["io.kubernetes.pod.name"] for labels, state in found if labels[label] == "app" and state != "running"
+        ]
+
+    eventually("one of each is kept", lambda: sorted(ended()) in (["crashes", "done"], ["done"]))
+    assert kubectl("logs", "crashes", "--previous") == "round\n"
+    assert kubectl("logs", "done") == "once\n"
