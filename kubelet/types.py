@@ -380,7 +380,31 @@ class ExecSession(Protocol):
 
 
 class Runtime(Protocol):
-    """All methods raise RuntimeUnavailable when the runtime is away, RuntimeNotFound for what does not exist."""
+    """All methods raise RuntimeUnavailable when the runtime is away, RuntimeNotFound for what does not exist.
+
+    A runtime that speaks CRI v1 (``runtime.v1.RuntimeService`` and ``ImageService``) can stand here; each method is one
+    of its calls, or made of few:
+
+    - ``version``, ``info``: Version, Status (verbose), RuntimeConfig for the cgroup driver. That ``version`` answers is
+      the condition RuntimeReady; NetworkReady is ``network/``'s to say, no runtime here knows of the pods' network.
+    - ``run_sandbox``, ``stop_sandbox``, ``remove_sandbox``, ``list_sandboxes``: RunPodSandbox (without its network:
+      that is made afterwards in its namespace), StopPodSandbox, RemovePodSandbox, ListPodSandbox.
+    - ``create_container``, ``start_container``, ``stop_container``, ``remove_container``: CreateContainer (there the
+      cgroup's parent, the handler and the namespaces are the sandbox's), StartContainer, StopContainer,
+      RemoveContainer.
+    - ``list_containers``: ListContainers and ListPodSandbox, filtered by the label with the pod's uid; ContainerStatus
+      and PodSandboxStatus of those that changed. ``events``: GetContainerEvents.
+    - ``update_container_resources``: UpdateContainerResources.
+    - ``container_pid``, ``writable_layer``: ``info`` in the verbose statuses.
+    - ``image_status``, ``pull_image``, ``list_images``, ``remove_image``: ImageStatus, PullImage, ListImages,
+      RemoveImage.
+    - ``exec_sync``, ``exec``, ``attach``: ExecSync; Exec and Attach, whose URL is dialled.
+    - ``logs``: none. CRI's runtimes write files themselves, and ReopenContainerLog follows a rotation.
+    - ``stats``, ``stats_of``, ``cgroup_stats``: ContainerStats, ListContainerStats, ListPodSandboxStats.
+
+    Not needed of it: PortForward (the kubelet enters the sandbox's network namespace), ImageFsInfo (``info`` names the
+    folder, the file system tells the rest), UpdateRuntimeConfig (pod subnets are not the runtime's), checkpoints.
+    """
 
     async def version(self) -> RuntimeVersion: ...
     async def info(self) -> RuntimeInfo: ...
