@@ -507,6 +507,8 @@ class DockerRuntime:
 
     async def stats(self, container_id: str) -> ContainerStats:
         raw = await self._pool.call(lambda api: api.stats(container_id, stream=False, one_shot=True))
+        if inspect.parse_time(raw.get("read")) is None:  # zeros: of a container in a sandbox without Docker's network
+            raise RuntimeFailure(f"Docker has no figures of container {container_id[:12]}")
         return inspect.stats(container_id, raw)
 
     async def stats_of(

@@ -114,7 +114,8 @@ async def test_stats(node: Node) -> None:
 
 
 async def _has_used_cpu(runtime: DockerRuntime, container: str) -> bool:
-    return (await runtime.stats(container)).cpu_nanoseconds > 0
+    running = [each for each in await runtime.list_containers() if each.id == container]
+    return (await runtime.stats_of(running))[container].cpu_nanoseconds > 0
 
 
 async def test_stop_is_patient_and_then_not(node: Node) -> None:
