@@ -228,6 +228,7 @@ async def kubelet(
                 name,
                 root,
                 pods=manager.pods,
+                mounted=volumes.places,
                 pod_log_dir=Path(settings.pod_log_dir),
                 socket_path=settings.container_runtime_endpoint.removeprefix(_UNIX),
             )

@@ -22,6 +22,7 @@ from common.api.meta import clone, key_of, meta_of
 from common.api.time import now
 from common.client import Client
 from common.informer import InformerFactory
+from kubelet import metrics
 from kubelet.cgroups.tree import PodCgroups, no_cgroups
 from kubelet.containergc import over_the_limit
 from kubelet.images import ImageManager, Recorder, format_duration
@@ -226,8 +227,10 @@ class PodManager:
             self._relist_now.clear()
             pause = RELIST_SECONDS
             try:
-                await self._relist()
+                with metrics.RELIST_DURATION.time():
+                    await self._relist()
                 self._relisted = time.monotonic()
+                metrics.LAST_SEEN.set_to_current_time()
             except RuntimeFailure as error:
                 log.warning("relist: %s", error)
                 pause = RELIST_RETRY_SECONDS

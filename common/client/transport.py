@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from types import TracebackType
@@ -15,6 +16,7 @@ from typing import Any
 import aiohttp
 import httpx
 from httpx_aiohttp import AiohttpTransport
+from prometheus_client import Counter, Histogram
 
 from common.api.status import ServiceUnavailable, StatusError
 from common.client.config import ClusterConfig
@@ -25,6 +27,15 @@ STREAM_TIMEOUT = httpx.Timeout(30.0, connect=10.0, read=150.0)
 READ_BUFFER = 1 << 20
 """Bytes aiohttp buffers for one connection: a watch line may be as large as an object (1.5 MiB in etcd)."""
 
+REQUESTS = Counter(
+    "rest_client_requests", "Number of HTTP requests, partitioned by status code, method, and host.",
+    ["code", "host", "method"],
+)  # fmt: skip
+DURATION = Histogram(
+    "rest_client_request_duration_seconds", "Request latency in seconds. Broken down by verb, and host.",
+    ["host", "verb"], buckets=(0.005, 0.025, 0.1, 0.25, 0.5, 1, 2, 4, 8, 15, 30, 60),
+)  # fmt: skip
+
 
 class Transport:
     """Requests to one API server as one user."""
@@ -33,6 +44,7 @@ class Transport:
         self.config = config
         self._headers = {"User-Agent": user_agent, "Accept": "application/json"}
         self._ssl = config.ssl_context()
+        self._host = config.server.partition("://")[2]
         self._connections = connections
         self._http: httpx.AsyncClient | None = None
 
@@ -101,13 +113,20 @@ class Transport:
             headers=headers,
             timeout=httpx.Timeout(timeout) if timeout else TIMEOUT,
         )
+        began = time.monotonic()
         try:
             response = await self._client().send(request)
         except (httpx.HTTPError, OSError) as error:
+            self._count("<error>", method)
             raise _unreachable(self.config.server, error) from error
+        self._count(str(response.status_code), method)
+        DURATION.labels(self._host, method).observe(time.monotonic() - began)
         if response.status_code >= 400:
             raise _error(response.status_code, response.content)
         return response
+
+    def _count(self, code: str, method: str) -> None:
+        REQUESTS.labels(code, self._host, method).inc()
 
     @asynccontextmanager
     async def stream(
@@ -119,7 +138,9 @@ class Transport:
         try:
             response = await self._client().send(request, stream=True)
         except (httpx.HTTPError, OSError) as error:
+            self._count("<error>", "GET")
             raise _unreachable(self.config.server, error) from error
+        self._count(str(response.status_code), "GET")
         try:
             if response.status_code >= 400:
                 raise _error(response.status_code, await response.aread())

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Coroutine
 from datetime import timedelta
 from typing import Any
@@ -18,6 +19,7 @@ from lightkube.resources.core_v1 import Pod
 
 from common.api.meta import clone, is_deleting
 from common.api.time import now
+from kubelet import metrics
 from kubelet.containergc import surplus
 from kubelet.pods.actions import Actions, compute_actions
 from kubelet.pods.files import PodDirectory
@@ -88,6 +90,8 @@ class PodWorker:
         """What is under way is left: the pod is to end."""
         self._over = asyncio.Event()
         """Nothing of the pod runs, and its last phase is known to the API server."""
+        self._born = time.monotonic() if pod.status is None or pod.status.startTime is None else None
+        """When a pod that is new here was first seen, until it runs."""
         if is_deleting(pod):
             self._ending.set()
 
@@ -194,7 +198,9 @@ class PodWorker:
         """One look and what follows from it; seconds until the next is due, None when only an event can change it."""
         limit = MAX_RETRY
         try:
-            delay = await self._sync()
+            with metrics.POD_WORKER.labels("create" if self.status is None else "sync").time():
+                delay = await self._sync()
+            self._note_start()
             self._failures = 0
             return delay
         except RuntimeUnavailable as error:
@@ -212,6 +218,13 @@ class PodWorker:
             log.exception("pod %s: round failed", self.identity)
         self._failures += 1
         return float(min(FIRST_RETRY * 2.0 ** min(self._failures - 1, 10), limit))
+
+    def _note_start(self) -> None:
+        """kubelet_pod_start_duration_seconds: of a pod that came to this kubelet new, once it runs."""
+        if self._born is not None and self.status is not None and self.status.phase != "Pending":
+            if self.status.phase == "Running":
+                metrics.POD_START.observe(time.monotonic() - self._born)
+            self._born = None
 
     async def _sync(self) -> float | None:
         self.observed = await self._observe()

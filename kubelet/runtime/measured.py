@@ -7,7 +7,15 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
-from kubelet.metrics import RUNTIME_DURATION, RUNTIME_ERRORS, RUNTIME_OPERATIONS
+from kubelet.metrics import (
+    RUNTIME_DURATION,
+    RUNTIME_ERRORS,
+    RUNTIME_OPERATIONS,
+    STARTED_CONTAINER_ERRORS,
+    STARTED_CONTAINERS,
+    STARTED_POD_ERRORS,
+    STARTED_PODS,
+)
 from kubelet.types import RuntimeFailure
 
 R = TypeVar("R")
@@ -57,11 +65,25 @@ def _counted(method: Callable[..., Awaitable[Any]], operation: str) -> Callable[
         count.inc()
         began = time.monotonic()
         try:
-            return await method(*args, **kw)
+            answer = await method(*args, **kw)
+            _started(operation, ok=True)
+            return answer
         except RuntimeFailure:
             errors.inc()
+            _started(operation, ok=False)
             raise
         finally:
             duration.observe(time.monotonic() - began)
 
     return counted
+
+
+def _started(operation: str, *, ok: bool) -> None:
+    """kubelet_started_*: what upstream counts where it asks the runtime for these."""
+    if operation == "run_podsandbox":
+        (STARTED_PODS if ok else STARTED_POD_ERRORS).inc()
+    elif operation == "start_container":
+        if ok:
+            STARTED_CONTAINERS.labels("container").inc()
+        else:
+            STARTED_CONTAINER_ERRORS.labels("container", "RunContainerError").inc()

@@ -42,7 +42,8 @@ class Measured:
 
 
 class StatsCollector:
-    """``pods`` gives this node's pods (for their volumes); ``socket_path`` is the runtime's, to find its process."""
+    """``pods`` gives this node's pods, ``mounted`` where the volumes of one are (by its uid); ``socket_path`` is the
+    runtime's, to find its process."""
 
     def __init__(
         self,
@@ -51,6 +52,7 @@ class StatsCollector:
         root_dir: Path,
         *,
         pods: Callable[[], Sequence[Pod]] = lambda: (),
+        mounted: Callable[[str], Mapping[str, str]] = lambda uid: {},
         pod_log_dir: Path = Path("/var/log/pods"),
         socket_path: str = "",
     ) -> None:
@@ -58,6 +60,7 @@ class StatsCollector:
         self._node_name = node_name
         self._root_dir = root_dir
         self._pods = pods
+        self._mounted = mounted
         self._pod_log_dir = pod_log_dir
         self._socket_path = socket_path
         self._started = datetime.now(UTC)
@@ -118,7 +121,8 @@ class StatsCollector:
                 layers[container.id] = layer
             if not container.is_sandbox and (files := logs_of(container, self._pod_log_dir)) is not None:
                 logs[container.id] = files
-        volumes = volume_places(pod, self._root_dir) if pod is not None else []
+        mounted = self._mounted(held.first.pod_uid)
+        volumes = volume_places(pod, self._root_dir, mounted) if pod is not None else []
         return _Looked(pid, volumes, layers, logs)
 
     async def _node_places(self, disk: FileSystem) -> NodePlaces:

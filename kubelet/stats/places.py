@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,42 +43,27 @@ def source_of(volume: Volume) -> str:
     return next((name for name in COUNTED if getattr(volume, name, None) is not None), "")
 
 
-def volume_places(pod: Pod, root: Path) -> list[VolumePlace]:
-    """Of the volumes that are there. Blocking."""
+def volume_places(pod: Pod, root: Path, mounted: Mapping[str, str]) -> list[VolumePlace]:
+    """Of the volumes that are set up (``mounted``: name -> path) below the kubelet's own folder. No file system is
+    asked: one that hangs would hold up whoever looks."""
     spec, metadata = pod.spec, pod.metadata
     if spec is None or metadata is None or not spec.volumes:
         return []
-    base = root / "pods" / (metadata.uid or "") / "volumes"
-    inline = {volume.name for volume in spec.volumes if COUNTED.get(source_of(volume))}
-    others = _others(base, inline)
+    base = os.path.join(os.path.realpath(root), "pods", metadata.uid or "", "volumes")
     found = []
     for volume in spec.volumes:
-        source = source_of(volume)
-        plugin, claim, name = COUNTED.get(source, ""), "", volume.name
+        source, path = source_of(volume), mounted.get(volume.name, "")
+        if not source or not path.startswith(f"{base}/"):
+            continue
+        claim = ""
         if source == "persistentVolumeClaim" and volume.persistentVolumeClaim is not None:
             claim = volume.persistentVolumeClaim.claimName
         elif source == "ephemeral":
             claim = f"{metadata.name}-{volume.name}"
-        if claim:
-            plugin, name = others.get(volume.name) or next(iter(others.values()), ("", "")) if others else ("", "")
-        if not plugin or not (base / plugin / name).is_dir():
-            continue
-        wanted = Wanted(str(base / plugin / name), whole=plugin in WHOLE)
+        plugin = path[len(base) + 1 :].partition("/")[0]
+        wanted = Wanted(path, whole=plugin in WHOLE)
         medium = (volume.emptyDir.medium or "") if volume.emptyDir is not None else "Memory"
         found.append(VolumePlace(volume.name, wanted, source == "emptyDir" and not medium, plugin, claim))
-    return found
-
-
-def _others(base: Path, inline: set[str]) -> dict[str, tuple[str, str]]:
-    """Folders that are of no inline volume, by the name of the volume they may be of: plugin and folder."""
-    found = {}
-    try:
-        for plugin in sorted(os.listdir(base)):
-            for name in sorted(os.listdir(base / plugin)):
-                if name not in inline:
-                    found[name] = (plugin, name)
-    except OSError:
-        return {}
     return found
 
 

@@ -22,6 +22,7 @@ from lightkube.resources.core_v1 import Node, Pod
 
 from common.api.meta import is_deleting, meta_of
 from common.api.pods import is_terminal
+from kubelet.metrics import STORAGE_DURATION
 from kubelet.types import DiskUsage, MountedVolume, ObjectSource, SubPath, VolumeError, VolumesNotMounted
 from kubelet.volumes import subpath
 from kubelet.volumes.atomic_writer import DATA_LINK
@@ -29,7 +30,7 @@ from kubelet.volumes.claims import ClaimClient, Unprocessed
 from kubelet.volumes.content import fingerprint
 from kubelet.volumes.mounts import abandon, is_network, points_below, remove_tree, unmount
 from kubelet.volumes.operations import Operations
-from kubelet.volumes.setup import PAYLOADS, SetUp
+from kubelet.volumes.setup import PAYLOADS, PLUGINS, SetUp
 from kubelet.volumes.token import TokenManager
 from kubelet.volumes.usage import tree_usage
 from kubelet.volumes.used import Reference, references, type_of, used_volumes
@@ -141,12 +142,26 @@ class VolumeManager:
         if task.cancelled():
             return
         error = task.exception()
+        self._count(held, name, error is None, time.monotonic() - began)
         if error is None:
             held.mounted[name] = task.result()
         else:
             held.failed[name] = error
         if time.monotonic() - began > _PATIENCE_SECONDS - 1:
             self._wake_worker(uid)
+
+    @staticmethod
+    def _count(held: _PodVolumes, name: str, ok: bool, seconds: float) -> None:
+        spec = held.pod.spec if held.pod is not None else None
+        source = next((type_of(each) for each in (spec.volumes if spec else None) or () if each.name == name), "")
+        plugin = PLUGINS.get(source, "kubernetes.io~pv").replace("~", "/", 1)
+        status = "success" if ok else "fail-unknown"
+        STORAGE_DURATION.labels(plugin, "volume_mount", status, "false").observe(seconds)
+
+    def places(self, pod_uid: str) -> Mapping[str, str]:
+        """Where a pod's volumes are, by name, as far as they are set up."""
+        held = self._pods.get(pod_uid)
+        return {name: found.path for name, found in held.mounted.items()} if held is not None else {}
 
     def _judge(
         self, held: _PodVolumes, wanted: Sequence[Volume], problems: Mapping[str, BaseException], pending: list[str]

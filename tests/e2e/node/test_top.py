@@ -48,8 +48,6 @@ def metrics_server(machine: Machine, kubectl: Kubectl, tmp_path: Path) -> Iterat
         "metric-resolution": "10s",
         "kubelet-preferred-address-types": "InternalIP",
         "kubelet-use-node-status-port": "true",
-        "kubelet-client-certificate": machine.pki / "apiserver-kubelet-client.crt",
-        "kubelet-client-key": machine.pki / "apiserver-kubelet-client.key",
     }
     words = [sys.executable, "-m", "addons.metrics_server", *(f"--{name}={value}" for name, value in flags.items())]
     process = Process("metrics-server", machine.inside(*words), machine.root / "metrics-server.log")

@@ -10,7 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from lightkube.models.core_v1 import Container, EmptyDirVolumeSource, PodSpec, Volume
+from lightkube.models.core_v1 import (
+    Container,
+    EmptyDirVolumeSource,
+    HostPathVolumeSource,
+    PersistentVolumeClaimVolumeSource,
+    PodSpec,
+    Volume,
+)
 from lightkube.models.meta_v1 import ObjectMeta
 from lightkube.resources.core_v1 import Pod
 
@@ -265,13 +272,18 @@ def test_where_a_pods_figures_are(tmp_path: Path) -> None:
         Volume(name="scratch", emptyDir=EmptyDirVolumeSource()),
         Volume(name="fast", emptyDir=EmptyDirVolumeSource(medium="Memory")),
         Volume(name="unmounted", emptyDir=EmptyDirVolumeSource()),
+        Volume(name="data", persistentVolumeClaim=PersistentVolumeClaimVolumeSource(claimName="claim")),
+        Volume(name="host", hostPath=HostPathVolumeSource(path="/srv")),
     ]
     pod = Pod(metadata=ObjectMeta(name="web", namespace="ns", uid=UID),
               spec=PodSpec(containers=[Container(name="app")], volumes=volumes))  # fmt: skip
-    for name in ("scratch", "fast"):
-        (tmp_path / f"pods/{UID}/volumes/kubernetes.io~empty-dir/{name}").mkdir(parents=True)
-    found = volume_places(pod, tmp_path)
-    assert [(each.name, each.ephemeral) for each in found] == [("scratch", True), ("fast", False)]
+    base = f"{tmp_path.resolve()}/pods/{UID}/volumes"
+    mounted = {name: f"{base}/kubernetes.io~empty-dir/{name}" for name in ("scratch", "fast")}
+    mounted["data"], mounted["host"] = f"{base}/kubernetes.io~nfs/pv-7", "/srv"
+    found = {each.name: each for each in volume_places(pod, tmp_path, mounted)}
+    assert {name: each.ephemeral for name, each in found.items()} == {"scratch": True, "fast": False, "data": False}
+    data = found["data"]
+    assert (data.claim, data.plugin, data.wanted) == ("claim", "kubernetes.io~nfs", Wanted(mounted["data"], whole=True))
     log = tmp_path / "x-json.log"
     for path in (log, tmp_path / "x-json.log.1"):
         path.write_text("line\n")
