@@ -32,6 +32,14 @@ def violation(pod: Pod, usage: PodUsage, *, dedicated_images: bool) -> str | Non
     return _volume(pod, usage) or _pod(pod, usage) or _container(pod, usage, dedicated_images)
 
 
+_COUNTED = {"Usage": "emptydirfs.limit", "Pod": "ephemeralpodfs.limit", "Container": "ephemeralcontainerfs.limit"}
+
+
+def counted_as(text: str) -> str:
+    """The signal that upstream counts an eviction by, from what :func:`violation` said."""
+    return _COUNTED[text.partition(" ")[0]]
+
+
 def _volume(pod: Pod, usage: PodUsage) -> str | None:
     for volume in spec_of(pod).volumes or ():
         size = volume.emptyDir.sizeLimit if volume.emptyDir is not None else None

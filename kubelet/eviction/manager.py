@@ -19,11 +19,12 @@ from lightkube.resources.core_v1 import Pod
 
 from common.api.meta import meta_of
 from common.api.pods import is_terminal
-from kubelet.eviction.limits import is_limited, violation
+from kubelet.eviction.limits import counted_as, is_limited, violation
 from kubelet.eviction.ranking import PodUsage, event_annotations, message, rank, reclaims_images
 from kubelet.eviction.signals import Observed, observe
 from kubelet.eviction.state import State, advance, met
 from kubelet.eviction.thresholds import RESOURCES, Threshold, effective
+from kubelet.metrics import count_eviction
 from kubelet.node.machine import Machine, Usage
 from kubelet.pods.identity import identity_of
 from kubelet.types import Ending, RuntimeFailure
@@ -159,6 +160,7 @@ class EvictionManager:
             usage = usages.get(meta_of(pod).uid or "")
             text = message(resource, pod, usage, self._state.due, observed)
             grace = HARD_GRACE if threshold.hard else self._policy.max_pod_grace_period
+            count_eviction(threshold.signal)
             await self._evict(pod, Ending(REASON, text, grace, text), event_annotations(resource, pod, usage))
             return True
         log.warning("eviction: there is no pod that may be evicted")
@@ -176,6 +178,7 @@ class EvictionManager:
             usage = usages.get(meta_of(pod).uid or "")
             text = violation(pod, usage, dedicated_images=dedicated) if usage is not None else None
             if text is not None:
+                count_eviction(counted_as(text))
                 evictions.append(self._evict(pod, Ending(REASON, text, HARD_GRACE), {}))
         await asyncio.gather(*evictions)
         return bool(evictions)
