@@ -124,7 +124,10 @@ def _completed(base: str) -> str:
 
 def validate_update(obj: Object, old: Object) -> list[FieldError]:
     metadata, before = obj["metadata"], old["metadata"]
-    errors: list[FieldError] = []
+    base = metadata.get("generateName") or ""
+    errors = [
+        invalid_value("metadata.generateName", base, f"may not contain '{sign}'") for sign in ("/", "%") if sign in base
+    ]
     for field in ("name", "namespace", "deletionTimestamp", "deletionGracePeriodSeconds"):
         if metadata.get(field) != before.get(field):
             errors.append(invalid_value(f"metadata.{field}", metadata.get(field), "field is immutable"))

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, cast
 
+from apiserver.endpoints.aside import aside
 from apiserver.endpoints.request import Request
 from apiserver.managedfields.entries import check_manager, manager_of_agent
 from apiserver.schema import decode, sent_kind
@@ -94,7 +95,7 @@ async def delete_options(request: Request) -> DeleteOptions:
     body = await request.body()
     raw: dict[str, Any] = {}
     if body.strip():
-        raw = _decode_options(body, request.header(b"content-type"))
+        raw = await aside(len(body), _decode_options, body, request.header(b"content-type"))
     elif request.query:
         raw = _options_of_query(request)
     return parse_delete_options(raw)

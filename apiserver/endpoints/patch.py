@@ -7,6 +7,7 @@ import orjson
 from apiserver.endpoints import metadata
 from apiserver.endpoints.api import Api, to_served, to_stored
 from apiserver.endpoints.apply import APPLY_PATCH, apply
+from apiserver.endpoints.aside import aside
 from apiserver.endpoints.conversion import conversion_of
 from apiserver.endpoints.options import write_options
 from apiserver.endpoints.request import Answer, Request, Target
@@ -34,7 +35,7 @@ async def patch(api: Api, request: Request, target: Target) -> Answer:
     options = write_options(request, "PatchOptions")
     view = view_for(request, resource)
     body = await request.body()
-    twice = repeated(body) if options.validation != "Ignore" else []
+    twice = await aside(len(body), repeated, body) if options.validation != "Ignore" else []
 
     def produce(entry: Entry, warnings: list[str]) -> Object:
         obj = patched(api, resource, content_type, entry, body)

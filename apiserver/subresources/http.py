@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from apiserver.endpoints.aside import aside
 from apiserver.endpoints.options import write_options
 from apiserver.endpoints.request import Request
 from apiserver.schema import decode, sent_kind
@@ -16,7 +17,8 @@ async def read_object(request: Request, kind: str, api_version: str, *, any_vers
     if not body.strip():
         return {"apiVersion": api_version, "kind": kind, "metadata": {}}
     validation = write_options(request, "CreateOptions").validation
-    decoded = decode(body, content_type, sent_kind(kind, api_version), validation, any_version=any_version)
+    row = sent_kind(kind, api_version)
+    decoded = await aside(len(body), decode, body, content_type, row, validation, any_version=any_version)
     request.warnings.extend(decoded.warnings)
     return {"metadata": {}, **decoded.object}
 

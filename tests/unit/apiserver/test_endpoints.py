@@ -211,7 +211,7 @@ def test_what_clients_cannot_change_is_carried_over() -> None:
     assert new["metadata"] == old["metadata"]
 
 
-def test_a_deletion_is_not_written() -> None:
+def test_what_a_client_may_not_say_of_an_object_that_is_there() -> None:
     plain = {"name": "a", "namespace": "n"}
     deleted: Object = {"metadata": {**plain, "deletionTimestamp": "t", "deletionGracePeriodSeconds": 30}}
 
@@ -220,6 +220,7 @@ def test_a_deletion_is_not_written() -> None:
         metadata.carry_over(sent, old, PODS, "")
         return [error.field for error in metadata.validate_update(sent, old)]
 
+    assert wrong({"generateName": "a/"}, {"metadata": plain}) == ["metadata.generateName"]
     assert wrong({}, deleted) == wrong({"deletionTimestamp": "later"}, deleted) == []
     assert wrong({"deletionGracePeriodSeconds": 1}, deleted) == ["metadata.deletionGracePeriodSeconds"]
     assert wrong({"deletionTimestamp": "t"}, {"metadata": plain}) == ["metadata.deletionTimestamp"]
