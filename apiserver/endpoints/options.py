@@ -10,13 +10,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, cast
 
-from apiserver.endpoints.aside import aside
 from apiserver.endpoints.request import Request
 from apiserver.managedfields.entries import check_manager, manager_of_agent
 from apiserver.schema import decode, sent_kind
 from apiserver.types import Object, Resource
 from common.api.selectors import EVERYTHING, Selector, parse_field_selector, parse_label_selector
 from common.api.status import BadRequest, FieldError, field_forbidden, invalid, invalid_value, not_supported, required
+from common.aside import aside
 
 Validation = Literal["Ignore", "Warn", "Strict"]
 VALIDATIONS = ("Ignore", "Warn", "Strict")

@@ -7,7 +7,6 @@ import orjson
 from apiserver.endpoints import metadata
 from apiserver.endpoints.api import Api, to_served, to_stored
 from apiserver.endpoints.apply import APPLY_PATCH, apply
-from apiserver.endpoints.aside import aside
 from apiserver.endpoints.conversion import conversion_of
 from apiserver.endpoints.options import write_options
 from apiserver.endpoints.request import Answer, Request, Target
@@ -18,6 +17,7 @@ from apiserver.schema.decode import duplicate_fields
 from apiserver.storage.cache import Entry
 from apiserver.types import Object, Resource
 from common.api.status import BadRequest, UnsupportedMediaType
+from common.aside import aside
 
 PATCH_TYPES = (
     "application/json-patch+json",

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from apiserver.endpoints.aside import aside
 from apiserver.endpoints.options import write_options
 from apiserver.endpoints.request import Request
 from apiserver.schema import decode, sent_kind
 from apiserver.subresources.context import Context
 from apiserver.types import AdmissionRequest, Connection, Object
 from common.api.status import BadRequest
+from common.aside import aside
 
 
 async def read_object(request: Request, kind: str, api_version: str, *, any_version: bool = False) -> Object:
