@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from apiserver.authz.node import node_of
 from apiserver.endpoints.request import Answer, Request, Send, json_answer
 from apiserver.resources.validation import reviews as checks
 from apiserver.subresources.context import Context
@@ -94,6 +95,9 @@ async def self_subject_rules_review(context: Context, connection: Connection, re
         ],
         "incomplete": False,
     }
+    if node_of(connection.user):  # which of the secrets a node may read, no rule says
+        unknown = "node authorizer does not support user rule resolution"
+        review["status"] |= {"incomplete": True, "evaluationError": unknown}
     return json_answer(review, 201)
 
 

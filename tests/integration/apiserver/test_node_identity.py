@@ -42,6 +42,18 @@ def test_a_node_sees_its_own_pods(http_as: As, pods: str) -> None:
         assert node.get(path, params=params).status_code == 403, (path, params)
 
 
+def test_a_nodes_rights_are_no_rules(http_as: As) -> None:
+    node, path = http_as(f"kubelet-{NODE}"), "/apis/authorization.k8s.io/v1"
+    body = {"spec": {"namespace": "default"}}
+    assert create(node, f"{path}/selfsubjectrulesreviews", body)["status"]["incomplete"] is True  # type: ignore[index]
+    asked = {"verb": "list", "resource": "pods", "namespace": "default"}
+    own = {"requirements": [{"key": "spec.nodeName", "operator": "In", "values": [NODE]}]}
+    for selector, allowed in (({"fieldSelector": own}, True), ({}, False)):
+        body = {"spec": {"resourceAttributes": {**asked, **selector}}}
+        answer = create(node, f"{path}/selfsubjectaccessreviews", body)
+        assert answer["status"]["allowed"] is allowed  # type: ignore[index]
+
+
 def test_a_node_writes_to_its_own_pods_alone(http: httpx.Client, http_as: As, pods: str) -> None:
     node = http_as(f"kubelet-{NODE}")
 
