@@ -217,7 +217,8 @@ class VolumeManager:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        if await self._operations.settled(f"{pod_uid}/", 2.0):
+        settled = await self._operations.settled(f"{pod_uid}/", 2.0)
+        if settled and await self._operations.settled(f"look/{pod_uid}/", 0):
             return
         for point in await asyncio.to_thread(points_below, self._pods_dir / pod_uid):
             if is_network(point):

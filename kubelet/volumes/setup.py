@@ -188,11 +188,12 @@ class SetUp:
         if source.local is not None:
             return await self._local(pod, uid, source, source.local.path)
         assert source.nfs is not None
-        target = self.path(uid, "nfs", source.name)
+        target, what = self.path(uid, "nfs", source.name), nfs.source(source.nfs.server, source.nfs.path)
         if not await asyncio.to_thread(is_mount_point, target):
             await asyncio.to_thread(partial(target.mkdir, mode=0o750, parents=True, exist_ok=True))
-            what = nfs.source(source.nfs.server, source.nfs.path)
             await nfs.mount(nfs.arguments(what, str(target), source.mount_options, read_only=source.read_only))
+        # The runtime would wait for a server that does not answer, and others for the runtime.
+        await self._answered(source.key(uid), target.stat, what)
         return MountedVolume(str(target), source.read_only)
 
     async def _local(self, pod: Pod, uid: str, source: _Source, path: str) -> MountedVolume:
