@@ -27,9 +27,14 @@ def _has_sized_volume(pod: Pod) -> bool:
     return any(source.sizeLimit is not None and parse_bytes(source.sizeLimit) > 0 for source in volumes)
 
 
-def violation(pod: Pod, usage: PodUsage, *, dedicated_images: bool) -> str | None:
-    """What the pod does wrong, in upstream's words; None when nothing."""
-    return _volume(pod, usage) or _pod(pod, usage) or _container(pod, usage, dedicated_images)
+def violation(pod: Pod, usage: PodUsage, *, dedicated_images: bool) -> tuple[str, str] | None:
+    """What the pod does wrong: by what name it is counted, and upstream's words; None when nothing."""
+    checks = {
+        "emptydirfs.limit": _volume(pod, usage),
+        "ephemeralpodfs.limit": _pod(pod, usage),
+        "ephemeralcontainerfs.limit": _container(pod, usage, dedicated_images),
+    }
+    return next(((signal, text) for signal, text in checks.items() if text is not None), None)
 
 
 _COUNTED = {"Usage": "emptydirfs.limit", "Pod": "ephemeralpodfs.limit", "Container": "ephemeralcontainerfs.limit"}

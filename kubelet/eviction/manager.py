@@ -176,9 +176,10 @@ class EvictionManager:
         evictions = []
         for pod in limited:
             usage = usages.get(meta_of(pod).uid or "")
-            text = violation(pod, usage, dedicated_images=dedicated) if usage is not None else None
-            if text is not None:
-                count_eviction(counted_as(text))
+            found = violation(pod, usage, dedicated_images=dedicated) if usage is not None else None
+            if found is not None:
+                signal, text = found
+                count_eviction(signal)
                 evictions.append(self._evict(pod, Ending(REASON, text, HARD_GRACE), {}))
         await asyncio.gather(*evictions)
         return bool(evictions)

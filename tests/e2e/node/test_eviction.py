@@ -74,6 +74,26 @@ def test_memory_pressure_evicts_the_largest_and_spares_static_pods(kubectl: Kube
     kubectl.running("after")
 
 
+def test_a_soft_threshold_for_processes(kubectl: Kubectl, machine: Machine) -> None:
+    """It counts after its grace period, and then pods get time to end. The node tells from the start."""
+    kubectl.pod(
+        "slow", "trap 'echo bye; exit 0' TERM; while true; do sleep 0.1; done", terminationGracePeriodSeconds=60
+    )
+    kubectl.running("slow")
+    most = Path("/proc/sys/kernel/pid_max").read_text().strip()
+    soft = {"eviction_hard": "", "eviction_soft": f"pid.available<{most}", "eviction_max_pod_grace_period": 20}
+    soft["eviction_soft_grace_period"] = "pid.available=3s"
+    with machine.kubelet_with(**soft, eviction_pressure_transition_period="1s"):
+        eventually("the node tells", lambda: machine.conditions()["PIDPressure"]["status"] == "True")
+        assert machine.conditions()["PIDPressure"]["reason"] == "KubeletHasInsufficientPID"
+        status = kubectl.phase("Failed", "slow")["status"]
+        assert status["message"].startswith(
+            f"The node was low on resource: pids. Threshold quantity: {most}, available: "
+        )
+        assert status["containerStatuses"][0]["state"]["terminated"]["exitCode"] == 0
+        assert 'kubelet_evictions{eviction_signal="pid.available"} 1' in machine.kubelet_get("/metrics")
+
+
 def test_pods_above_their_limits_of_local_storage_are_evicted(kubectl: Kubectl) -> None:
     limit = {"resources": {"limits": {"ephemeral-storage": "4Mi"}}}
     data = [{"name": "data", "emptyDir": {"sizeLimit": "2Mi"}}]

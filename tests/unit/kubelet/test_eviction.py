@@ -207,11 +207,14 @@ def test_limits_of_local_storage() -> None:
     at = PodUsage(volumes={"data": DiskUsage(MIB), "free": DiskUsage(9 * MIB)})
     over = PodUsage(volumes={"data": DiskUsage(MIB + 1)})
     assert violation(one, at, dedicated_images=False) is None
-    assert violation(one, over, dedicated_images=False) == 'Usage of EmptyDir volume "data" exceeds the limit "1Mi". '
+    assert violation(one, over, dedicated_images=False) == (
+        "emptydirfs.limit",
+        'Usage of EmptyDir volume "data" exceeds the limit "1Mi". ',
+    )
     two = limited(**{"ephemeral-storage": "2Mi"})
     spread = PodUsage({"app": ContainerUsage(logs=DiskUsage(MIB))}, {"free": DiskUsage(MIB + 1)})
     text = "Pod ephemeral local storage usage exceeds the total limit of containers 2Mi. "
-    assert violation(two, spread, dedicated_images=False) == text
+    assert violation(two, spread, dedicated_images=False) == ("ephemeralpodfs.limit", text)
     more = pod(
         "p",
         containers=[
@@ -221,7 +224,7 @@ def test_limits_of_local_storage() -> None:
     )
     writes = PodUsage({"app": ContainerUsage(layer=DiskUsage(MIB + 1), logs=DiskUsage())})
     said = 'Container app exceeded its local ephemeral storage limit "1Mi". '
-    assert violation(more, writes, dedicated_images=False) == said
+    assert violation(more, writes, dedicated_images=False) == ("ephemeralcontainerfs.limit", said)
     assert violation(more, writes, dedicated_images=True) is None
 
 
