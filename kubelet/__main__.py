@@ -143,7 +143,8 @@ async def kubelet(
                 tell("Warning", reason, text)
 
             cgroups = _cgroups(settings, identity, runtime, tell)
-            logs = LogKeeper(LogPaths(pods_config.pod_log_dir, pods_config.container_log_dir), root / "logs", limits)
+            log_paths = LogPaths(pods_config.pod_log_dir, pods_config.container_log_dir)
+            logs = LogKeeper(log_paths, root / "logs", limits)
             manager = PodManager(
                 pods_config,
                 client,
@@ -168,7 +169,7 @@ async def kubelet(
                 read_machine(),
                 look=reclaimer.look,
                 pods=manager,
-                measure=Measure(runtime, volumes),
+                measure=Measure(runtime, volumes, log_paths.path),
                 reclaim=reclaimer.reclaim,
                 recorder=recorder,
                 changed=lambda: agent.wake(),

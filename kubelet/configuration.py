@@ -29,6 +29,13 @@ ELSEWHERE = {
     "imageMinimumGCAge": "minimum_image_ttl_duration",
     "imageMaximumGCAge": "image_maximum_gc_age",
     "authentication.x509.clientCAFile": "client_ca_file",
+    "authentication.anonymous.enabled": "anonymous_auth",
+    "authentication.webhook.enabled": "authentication_token_webhook",
+    "authentication.webhook.cacheTTL": "authentication_token_webhook_cache_ttl",
+    "authorization.mode": "authorization_mode",
+    "authorization.webhook.cacheAuthorizedTTL": "authorization_webhook_cache_authorized_ttl",
+    "authorization.webhook.cacheUnauthorizedTTL": "authorization_webhook_cache_unauthorized_ttl",
+    "serverTLSBootstrap": "rotate_server_certificates",
 }
 """Fields whose flags have other names."""
 _FLAGS_ALONE = """

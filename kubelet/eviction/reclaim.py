@@ -17,6 +17,9 @@ from kubelet.types import ContainerState, Runtime, RuntimeFailure
 
 log = logging.getLogger("kubelet.eviction")
 
+RUNTIME_SECONDS = 5.0
+"""A runtime that hangs must not keep the node from looking at itself."""
+
 
 class PodList(Protocol):
     def pods(self) -> list[Pod]: ...
@@ -48,8 +51,9 @@ class Reclaimer:
         """The images' disk counts as soon as the runtime has said once where it is."""
         if self._images_dir is None:
             try:
-                self._images_dir = Path((await self._runtime.info()).root_dir)
-            except RuntimeFailure as error:
+                async with asyncio.timeout(RUNTIME_SECONDS):
+                    self._images_dir = Path((await self._runtime.info()).root_dir)
+            except (RuntimeFailure, TimeoutError) as error:
                 log.debug("the images' disk is not known yet: %s", error)
         return await asyncio.to_thread(read_usage, self._root_dir, Path("/"), self._images_dir, self._pods_cgroup())
 

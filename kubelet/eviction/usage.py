@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from lightkube.resources.core_v1 import Pod
@@ -23,7 +23,9 @@ _PARALLEL = 4
 class Measure:
     """Asked when there is a reason to: nothing here is free."""
 
-    def __init__(self, runtime: Runtime, volumes: Volumes) -> None:
+    def __init__(self, runtime: Runtime, volumes: Volumes, log_path: Callable[[RuntimeContainer], Path]) -> None:
+        """``log_path`` gives a container's log; what lies beside it are its earlier ones."""
+        self._log_path = log_path
         self._runtime = runtime
         self._volumes = volumes
         self._gate = asyncio.Semaphore(_PARALLEL)
@@ -54,7 +56,7 @@ class Measure:
                 try:
                     path = await self._runtime.writable_layer(container.id)
                     layer = await asyncio.to_thread(_layer, path)
-                    logs = await asyncio.to_thread(_logs, container.log_path)
+                    logs = await asyncio.to_thread(tree_usage, self._log_path(container).parent)
                 except RuntimeFailure as error:
                     log.debug("container %s is not measured: %s", container.id[:12], error)
         if stats is None:
@@ -65,9 +67,3 @@ class Measure:
 def _layer(path: str) -> DiskUsage | None:
     """None where the runtime's files are not this process's to see."""
     return tree_usage(path) if path and os.path.isdir(path) else None
-
-
-def _logs(path: str) -> DiskUsage:
-    """The file and those that it was rotated to."""
-    folder, name = os.path.split(path)
-    return sum(map(tree_usage, Path(folder).glob(f"{name}*")), DiskUsage()) if path else DiskUsage()

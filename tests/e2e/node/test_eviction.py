@@ -100,6 +100,9 @@ def test_pods_above_their_limits_of_local_storage_are_evicted(kubectl: Kubectl) 
     mounted = {"volumeMounts": [{"name": "data", "mountPath": "/data"}]}
     kubectl.pod("volume", FILL.format(path="/data/file", size=6), container=mounted, volumes=data)
     kubectl.pod("layer", FILL.format(path="/file", size=6), container=limit)
+    talk = ["sh", "-c", "head -c 6000000 /dev/zero | tr '\\0' x | fold -w 1000; exec sleep 600"]
+    large = {"name": "large", "command": talk, "resources": {"limits": {"ephemeral-storage": "1Gi"}}}
+    kubectl.pod("logs", containers=[{"name": "app", "command": talk, **limit}, large])
     kubectl.pod("within", FILL.format(path="/file", size=1), container={**limit, **mounted}, volumes=data)
     volume = kubectl.phase("Failed", "volume")["status"]
     assert (volume["reason"], volume["message"]) == (
@@ -111,6 +114,8 @@ def test_pods_above_their_limits_of_local_storage_are_evicted(kubectl: Kubectl) 
         "Evicted",
         "Pod ephemeral local storage usage exceeds the total limit of containers 4Mi. ",
     )
+    logs = kubectl.phase("Failed", "logs")["status"]
+    assert logs["message"] == 'Container app exceeded its local ephemeral storage limit "4Mi". '
     assert kubectl.running("within")["status"]["phase"] == "Running"
     assert not [event for event in kubectl.events("within") if event["reason"] == "Evicted"]
 

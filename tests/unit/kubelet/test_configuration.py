@@ -33,6 +33,8 @@ shutdownGracePeriodByPodPriority: [{priority: 0, shutdownGracePeriodSeconds: 30}
 staticPodPath: /manifests
 """
     assert settings_of(HEAD + text, FIELDS) == {
+        "anonymous_auth": False,
+        "authentication_token_webhook": True,
         "client_ca_file": "/ca.crt",
         "cluster_dns": "10.96.0.10,10.96.0.11",
         "eviction_hard": "memory.available<200Mi,nodefs.available<15%",
