@@ -37,14 +37,6 @@ def violation(pod: Pod, usage: PodUsage, *, dedicated_images: bool) -> tuple[str
     return next(((signal, text) for signal, text in checks.items() if text is not None), None)
 
 
-_COUNTED = {"Usage": "emptydirfs.limit", "Pod": "ephemeralpodfs.limit", "Container": "ephemeralcontainerfs.limit"}
-
-
-def counted_as(text: str) -> str:
-    """The signal that upstream counts an eviction by, from what :func:`violation` said."""
-    return _COUNTED[text.partition(" ")[0]]
-
-
 def _volume(pod: Pod, usage: PodUsage) -> str | None:
     for volume in spec_of(pod).volumes or ():
         size = volume.emptyDir.sizeLimit if volume.emptyDir is not None else None

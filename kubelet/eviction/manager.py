@@ -19,7 +19,7 @@ from lightkube.resources.core_v1 import Pod
 
 from common.api.meta import meta_of
 from common.api.pods import is_terminal
-from kubelet.eviction.limits import counted_as, is_limited, violation
+from kubelet.eviction.limits import is_limited, violation
 from kubelet.eviction.ranking import PodUsage, event_annotations, message, rank, reclaims_images
 from kubelet.eviction.signals import Observed, observe
 from kubelet.eviction.state import State, advance, met
