@@ -26,7 +26,7 @@ from common.informer import InformerFactory
 from common.process import Process, parse, run, setup_logging
 from common.serving import TLSOptions, serve
 from common.tunnel import SpdyTunnelProtocol
-from kubelet import configuration, metrics
+from kubelet import configuration, configz, metrics
 from kubelet.certificates.node import NodeCertificates
 from kubelet.cgroups.tree import PodCgroups, Tell, find_hierarchy
 from kubelet.cgroups.values import node_values
@@ -304,7 +304,7 @@ def _access(settings: KubeletSettings, client: Client, node_name: str) -> Access
 
 def _diagnostics(settings: KubeletSettings, manager: PodManager) -> Diagnostics:
     log_dir = Path(settings.pod_log_dir).parent if settings.enable_system_log_handler else None
-    return Diagnostics(settings.configuration(), manager.problem, log_dir)
+    return Diagnostics(configz.configuration(settings), manager.problem, log_dir)
 
 
 def _certificates(settings: KubeletSettings, identity: NodeIdentity) -> NodeCertificates:

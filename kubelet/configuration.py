@@ -137,6 +137,8 @@ def _value(field: str, value: Any) -> Any:
     it)."""
     if value is None or (isinstance(value, str) and value in _ZERO_DURATIONS and field not in _MAY_BE_ZERO):
         return None
+    if isinstance(value, dict) and field == "staticPodURLHeader":
+        return ",".join(f"{name}:{each}" for name, values in value.items() for each in values or ())
     if isinstance(value, dict):
         sign = "<" if field in ("evictionHard", "evictionSoft") else "="
         return ",".join(f"{key}{sign}{each}" for key, each in value.items())

@@ -10,7 +10,7 @@ import ipaddress
 import socket
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from lightkube.models.core_v1 import Taint
 from pydantic import Field, field_validator, model_validator
@@ -271,53 +271,6 @@ class KubeletSettings(ProcessSettings):
     @property
     def root(self) -> Path:
         return Path(self.root_dir)
-
-    def configuration(self) -> dict[str, Any]:
-        """As upstream's KubeletConfiguration, for /configz: what of it there is here."""
-        return {
-            "kind": "KubeletConfiguration",
-            "apiVersion": "kubelet.config.k8s.io/v1beta1",
-            "address": self.address,
-            "port": self.port,
-            "staticPodPath": self.pod_manifest_path,
-            "staticPodURL": self.manifest_url,
-            "httpCheckFrequency": self.http_check_frequency,
-            "fileCheckFrequency": self.file_check_frequency,
-            "rotateCertificates": self.rotate_certificates,
-            "serverTLSBootstrap": self.rotate_server_certificates,
-            "authentication": {
-                "x509": {"clientCAFile": self.client_ca_file or ""},
-                "webhook": {
-                    "enabled": self.authentication_token_webhook,
-                    "cacheTTL": f"{self.authentication_token_webhook_cache_ttl:g}s",
-                },
-                "anonymous": {"enabled": self.anonymous_auth},
-            },
-            "authorization": {
-                "mode": self.authorization_mode,
-                "webhook": {
-                    "cacheAuthorizedTTL": f"{self.authorization_webhook_cache_authorized_ttl:g}s",
-                    "cacheUnauthorizedTTL": f"{self.authorization_webhook_cache_unauthorized_ttl:g}s",
-                },
-            },
-            "clusterDomain": self.cluster_domain,
-            "clusterDNS": split(self.cluster_dns),
-            "imageMinimumGCAge": self.minimum_image_ttl_duration,
-            "imageGCHighThresholdPercent": self.image_gc_high_threshold,
-            "imageGCLowThresholdPercent": self.image_gc_low_threshold,
-            "cgroupRoot": self.cgroup_root,
-            "maxPods": self.max_pods,
-            "podCIDR": self.pod_cidr,
-            "resolvConf": self.resolv_conf,
-            "serializeImagePulls": self.serialize_image_pulls,
-            "maxParallelImagePulls": self.max_parallel_image_pulls,
-            "containerLogMaxSize": self.container_log_max_size,
-            "containerLogMaxFiles": self.container_log_max_files,
-            "enableSystemLogHandler": self.enable_system_log_handler,
-            "containerRuntimeEndpoint": self.container_runtime_endpoint,
-            "registerNode": self.register_node,
-            "podLogsDir": self.pod_log_dir,
-        }
 
     def image_gc(self) -> GCPolicy:
         """Raises ValueError."""

@@ -33,7 +33,7 @@ TURN = 0.05
 RETRY = 5.0
 """Seconds after a step that failed (the disk is full)."""
 CATCH_UP = 64
-"""Steps at most for a reader that wants all that is there: a log may grow as fast as it is read."""
+"""Steps at most for a reader that wants all that is there: a log may grow as fast as it is read, until its end."""
 _MASK = flags.MODIFY | flags.CREATE | flags.MOVED_TO | flags.ONLYDIR
 
 
@@ -124,7 +124,9 @@ class LogKeeper:
         copy = self._copies.get(container_id)
         if copy is None:
             return None
-        for _ in range(CATCH_UP):
+        steps = 0
+        while steps < CATCH_UP or container_id in self._ended:
+            steps += 1
             try:
                 step = await self._do(copy.step)
             except OSError as error:

@@ -122,7 +122,8 @@ def path_of_pod(machine: Machine, kubectl: Kubectl) -> list[Path]:
 
 
 def test_lines_of_every_kind(kubectl: Kubectl, machine: Machine) -> None:
-    """A line of 1 MiB, bytes that are no text, an empty line, no newline at the end."""
+    """A line of 1 MiB, bytes that are no text, an empty line, no newline at the end; a line without an end."""
+    kubectl.pod("endless", "head -c 30000000 /dev/zero | tr '\\0' z", restartPolicy="Never")
     script = r"head -c 1048576 /dev/zero | tr '\0' a; echo; printf '\377\376\000\r x\n\n'; printf end"
     kubectl.pod("odd", script, restartPolicy="Never")
     kubectl.phase("Succeeded", "odd")
@@ -134,6 +135,11 @@ def test_lines_of_every_kind(kubectl: Kubectl, machine: Machine) -> None:
     assert longest < 16384 + 64
     stamped = raw(kubectl, "odd", "--timestamps").split(b"\n")
     assert len(stamped) == 4 and len(stamped[0]) == 1048576 + 31
+    kubectl.phase("Succeeded", "endless")
+    assert raw(kubectl, "endless", "--limit-bytes=100000") == b"z" * 100000
+    path = log_file(machine, kubectl, "endless")
+    eventually("all of it is there", lambda: text_of(path) == b"z" * 30000000)
+    assert len(list(path.parent.iterdir())) == 3 and path.read_bytes().count(b" stdout F ") == 0
 
 
 def test_a_kubelet_that_is_killed_loses_and_repeats_nothing(kubectl: Kubectl, machine: Machine) -> None:

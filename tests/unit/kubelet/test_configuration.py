@@ -16,7 +16,8 @@ FIELDS = list(KubeletSettings.model_fields)
 
 def test_fields_are_flags_by_another_spelling() -> None:
     text = """
-authentication: {anonymous: {enabled: false}, x509: {clientCAFile: /ca.crt}, webhook: {enabled: true}}
+authentication: {anonymous: {enabled: false}, x509: {clientCAFile: /ca.crt}, webhook: {enabled: true, cacheTTL: 1m0s}}
+authorization: {mode: Webhook, webhook: {cacheUnauthorizedTTL: 10s}}
 cgroupDriver: systemd
 clusterDNS: [10.96.0.10, 10.96.0.11]
 evictionHard: {memory.available: 200Mi, nodefs.available: 15%}
@@ -31,11 +32,28 @@ registerWithTaints: [{key: a, value: b, effect: NoSchedule}, {key: c, effect: No
 serializeImagePulls: true
 shutdownGracePeriodByPodPriority: [{priority: 0, shutdownGracePeriodSeconds: 30}]
 staticPodPath: /manifests
+staticPodURL: https://example.com/pods
+staticPodURLHeader: {Token: [a, b]}
+rotateCertificates: true
+serverTLSBootstrap: true
+containerLogMaxSize: 1Mi
+enableSystemLogHandler: false
 """
     assert settings_of(HEAD + text, FIELDS) == {
         "anonymous_auth": False,
         "authentication_token_webhook": True,
         "client_ca_file": "/ca.crt",
+        "anonymous_auth": False,
+        "authentication_token_webhook": True,
+        "authentication_token_webhook_cache_ttl": "1m0s",
+        "authorization_mode": "Webhook",
+        "authorization_webhook_cache_unauthorized_ttl": "10s",
+        "rotate_certificates": True,
+        "rotate_server_certificates": True,
+        "container_log_max_size": "1Mi",
+        "enable_system_log_handler": False,
+        "manifest_url": "https://example.com/pods",
+        "manifest_url_header": "Token:a,Token:b",
         "cluster_dns": "10.96.0.10,10.96.0.11",
         "eviction_hard": "memory.available<200Mi,nodefs.available<15%",
         "eviction_soft_grace_period": "memory.available=1m",
