@@ -43,8 +43,6 @@ enableSystemLogHandler: false
         "anonymous_auth": False,
         "authentication_token_webhook": True,
         "client_ca_file": "/ca.crt",
-        "anonymous_auth": False,
-        "authentication_token_webhook": True,
         "authentication_token_webhook_cache_ttl": "1m0s",
         "authorization_mode": "Webhook",
         "authorization_webhook_cache_unauthorized_ttl": "10s",
