@@ -145,6 +145,9 @@ class PodManager:
     def pods(self) -> list[Pod]:
         return [newest(worker.pod, worker.status) for worker in self._workers.values()]
 
+    def _own_pods(self) -> list[Pod]:
+        return [worker.pod for worker in self._workers.values()]
+
     def pod_by_uid(self, uid: str) -> Pod | None:
         worker = self._workers.get(uid)
         return newest(worker.pod, worker.status) if worker else None
@@ -200,7 +203,7 @@ class PodManager:
                 group.create_task(self._follow_events(), name="runtime events")
                 group.create_task(self._relist_loop(), name="relist")
                 group.create_task(self._mirrors.run(), name="mirror pods")
-                group.create_task(self._tools.cgroups.run(self.pods), name="cgroups")
+                group.create_task(self._tools.cgroups.run(self._own_pods), name="cgroups")
         finally:
             tasks = [*self._tasks.values(), *self._orphans.values()]
             for task in tasks:

@@ -62,6 +62,8 @@ class PodCgroups:
         self._changed = asyncio.Event()
         self._burstable: Values | None = None
         self._suspects: frozenset[str] = frozenset()
+        self._written: dict[str, Values] = {}
+        """What is in the cgroups of pods, by their uids: it is asked for with every container."""
 
     @property
     def all_pods(self) -> str:
@@ -106,17 +108,21 @@ class PodCgroups:
         if self._hierarchy is not None and self._names.driver != "systemd":
             path = self._names.pod(qos_class(spec), uid)
             values = pod_values(spec, self._pod_pids, self._cfs_quota)
-            await asyncio.to_thread(self._hierarchy.write, path, values)
+            if self._written.get(uid) != values:
+                await asyncio.to_thread(self._hierarchy.write, path, values)
+                self._written[uid] = values
 
     async def grow(self, spec: PodSpec, uid: str) -> None:
         """Room for a pod that is resized: no limits until ``ensure`` sets the new ones. Raises OSError."""
         await self._begin()
         if self._hierarchy is not None and self._names.driver != "systemd":
             values = dataclasses.replace(pod_values(spec), cpu_quota=-1, memory=-1, pids=None)
+            self._written.pop(uid, None)
             await asyncio.to_thread(self._hierarchy.write, self._names.pod(qos_class(spec), uid), values)
 
     async def remove(self, uid: str, spec: PodSpec | None = None) -> None:
         """Whatever its class was. What cannot go yet goes with the next sweep."""
+        self._written.pop(uid, None)
         if self._hierarchy is not None:
             classes = [qos_class(spec)] if spec is not None else list(QOS_PARENTS)
             for quality in classes:

@@ -99,3 +99,21 @@ def test_oom_scores(kubectl: Kubectl, machine: Machine) -> None:
     for name, scores in expected.items():
         kubectl.running(name)
         assert int(kubectl.sh("cat /proc/1/oom_score_adj", name)) in scores, name
+
+
+def test_what_a_killed_kubelet_leaves_is_cleaned(kubectl: Kubectl, machine: Machine) -> None:
+    """The pod is deleted while nobody looks."""
+    kubectl.pod("lost")
+    kubectl.pod("stays")
+    places = []
+    for name in ("lost", "stays"):
+        place = f"{machine.space}/kubepods/besteffort/pod{kubectl.running(name)['metadata']['uid']}"
+        trees = [*Path("/sys/fs/cgroup").glob("*")] if V1 else [Path("/sys/fs/cgroup")]
+        places.append([tree / place for tree in trees if (tree / place).exists()])
+    assert places[0]
+    machine.kubelet.kill()
+    kubectl("delete", "pod", "lost", "--grace-period=0", "--force")
+    machine.kubelet.start()
+    eventually("the cgroups of the lost pod are gone", lambda: not any(each.exists() for each in places[0]))
+    assert all(each.exists() for each in places[1])
+    eventually("the kubelet is up", machine.node_ready)

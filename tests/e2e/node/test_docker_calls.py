@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from tests.e2e.node.counting import CountingSocket
 from tests.e2e.node.machine import Machine
-from tests.e2e.node.support import Namespace
+from tests.e2e.node.support import Kubectl, Namespace
 
 PODS = 4
 START = 9
@@ -18,15 +19,25 @@ ELSEWHERE = 6
 """Looks at the whole node meanwhile."""
 
 
+def flags_hold(kubectl: Kubectl, machine: Machine, pod: dict[str, Any]) -> None:
+    """What this kubelet was told otherwise than the other tests' one."""
+    said = kubectl.sh("cat /proc/sys/net/core/somaxconn; grep Seccomp: /proc/self/status", "warm").split()
+    assert said == ["99", "Seccomp:", "2"]
+    place = f"{machine.space}/kubepods/besteffort/pod{pod['metadata']['uid']}/pids.max"
+    found = [tree / place for tree in (Path("/sys/fs/cgroup/pids"), Path("/sys/fs/cgroup")) if (tree / place).exists()]
+    assert [each.read_text() for each in found] == ["64\n"]
+
+
 def test_calls_for_a_pod(image: str) -> None:
     with tempfile.TemporaryDirectory() as folder, CountingSocket(Path(folder) / "docker.sock") as counting:
         root = Path(folder) / "machine"
         root.mkdir()
-        with Machine(root, image, docker_socket=str(counting.path)) as machine:
+        extra = {"pod-max-pids": 64, "seccomp-default": "true", "allowed-unsafe-sysctls": "net.core.somaxconn"}
+        with Machine(root, image, extra, docker_socket=str(counting.path)) as machine:
             machine.start()
             with Namespace(machine) as kubectl:
-                kubectl.pod("warm")
-                kubectl.running("warm")
+                kubectl.pod("warm", securityContext={"sysctls": [{"name": "net.core.somaxconn", "value": "99"}]})
+                flags_hold(kubectl, machine, kubectl.running("warm"))
                 before = len(counting.asked)
                 for i in range(PODS):
                     kubectl.pod(f"pod{i}")
