@@ -10,9 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Coroutine
 from datetime import timedelta
-from typing import Any
 
 from lightkube.models.core_v1 import Container, PodStatus
 from lightkube.resources.core_v1 import Pod
@@ -40,12 +38,12 @@ from kubelet.pods.starter import Prepared, SandboxError, Starter, StartFailed
 from kubelet.pods.status import Waiting
 from kubelet.pods.terminator import Terminator
 from kubelet.pods.tools import Tools
+from kubelet.pods.waits import FIRST_RETRY, MAX_RETRY, interruptible, repeated
 from kubelet.pods.writer import StatusWriter, delete_pod
 from kubelet.types import Ending, NetworkError, RuntimeFailure, RuntimeUnavailable, VolumeError
 
 log = logging.getLogger(__name__)
 
-FIRST_RETRY, MAX_RETRY = 1.0, 60.0
 SETTLE = 0.3
 """Seconds in which more may happen to a pod that has just changed: what is reported of it can wait so long."""
 TERMINAL = ("Succeeded", "Failed")
@@ -82,6 +80,7 @@ class PodWorker:
         self._waiting: dict[str, Waiting] = {}
         self._wake = asyncio.Event()
         self._ending = asyncio.Event()
+        self._removed = asyncio.Event()
         self._failures = 0
         self._cleaned = False
         self._busy = False
@@ -149,6 +148,7 @@ class PodWorker:
         """The API server has no such pod any more: it was deleted with force, or while nobody watched."""
         self.pod = self._reporter.pod = self._resizer.seen(pod)
         self.gone = self._writer.gone = True
+        self._removed.set()
         self._ending.set()
         self.wake()
 
@@ -162,8 +162,10 @@ class PodWorker:
                 self._wake.clear()
                 self._interrupt.clear()
                 self._busy = True
-                delay = await self._interruptible(self._round())
+                delay = await interruptible(self._round(), self._ending, self._interrupt)
                 self._busy = False
+                if self._interrupt.is_set():
+                    continue  # the node ends the pod
                 await self._idle(delay)
             await self._terminate()
         finally:
@@ -172,18 +174,6 @@ class PodWorker:
             writer.cancel()
             self._tools.restarts.forget(f"{self.identity.uid}/")
             self._tools.images.forget(self.pod)
-
-    async def _interruptible(self, step: Coroutine[Any, Any, float | None]) -> float | None:
-        """Runs a step; a deletion ends it in the middle, and so does a node that ends the pod."""
-        task = asyncio.create_task(step)
-        events = [asyncio.ensure_future(event.wait()) for event in (self._ending, self._interrupt)]
-        try:
-            await asyncio.wait({task, *events}, return_when=asyncio.FIRST_COMPLETED)
-            return await task if task.done() else 0.0
-        finally:
-            for each in (task, *events):
-                each.cancel()
-            await asyncio.gather(task, *events, return_exceptions=True)
 
     async def _idle(self, delay: float | None) -> None:
         if self._ending.is_set():
@@ -252,10 +242,18 @@ class PodWorker:
         if actions.start or actions.kill or resized:
             self.observed = await self._observe()
             self._probe()
+            self._go_on()
         await self._report()
         await self._link_logs()
         await self._remove_superseded()
         return min((each for each in (retry, deadline, self._resizer.retry) if each is not None), default=None)
+
+    def _go_on(self) -> None:
+        """What was started may have made room for what comes after it: no event tells of a sidecar that has none to
+        wait for."""
+        actions = compute_actions(spec_of(self.pod), self.observed, self._probes.findings())
+        if set(actions.start) - set(self._waiting):
+            self.wake()
 
     async def _observe(self) -> PodObservation:
         return observe(await self._tools.runtime.list_containers(self.identity.uid))
@@ -421,14 +419,14 @@ class PodWorker:
     async def _terminate(self) -> None:
         """A deleted pod: end it, say how it ended, take it down, and only then let its object go."""
         self._probes.stop_restarts()
-        await self._repeated(self._end_within_grace)
+        await repeated(self._end_within_grace, self._not_yet)
         self._probes.stop()
         if not self.gone and (self.status is not None or self.observed.sandboxes):
             await self._report(terminating=True)
-            await self._interrupted_by_removal(self._writer.flushed())
-        await self._repeated(self._take_down)
+            await interruptible(self._writer.flushed(), self._removed)
+        await repeated(self._take_down, self._not_yet)
         if not self.gone:
-            await self._interrupted_by_removal(delete_pod(self._tools.client, self.identity))
+            await interruptible(delete_pod(self._tools.client, self.identity), self._removed)
 
     async def _end_within_grace(self) -> None:
         """Starts anew with less time when the grace period is shortened meanwhile."""
@@ -473,31 +471,10 @@ class PodWorker:
         await asyncio.to_thread(self._directory.remove)
         await self._tools.logs.remove(self.identity.uid)
 
-    async def _interrupted_by_removal(self, step: Coroutine[Any, Any, None]) -> None:
-        """Waits for a step, but no longer once the API server has no such pod."""
-        task = asyncio.ensure_future(step)
-        try:
-            while not task.done() and not self.gone:
-                self._wake.clear()
-                waking = asyncio.ensure_future(self._wake.wait())
-                await asyncio.wait({task, waking}, return_when=asyncio.FIRST_COMPLETED)
-                waking.cancel()
-        finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
-
-    async def _repeated(self, step: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """Until it succeeds: a pod is not forgotten because Docker was away for a while."""
-        delay = FIRST_RETRY
-        while True:
-            try:
-                return await step()
-            except Exception as error:  # whatever it is: what is left of the pod must not be forgotten
-                expected = isinstance(error, RuntimeFailure | NetworkError | VolumeError | ExceptionGroup)
-                log.warning("pod %s cannot be taken down yet: %s", self.identity, error, exc_info=not expected)
-                self._tools.event(self.pod, "Warning", "FailedKillPod", f"error killing pod: {error}")
-            await asyncio.sleep(delay)
-            delay = min(delay * 2, MAX_RETRY)
+    def _not_yet(self, error: Exception) -> None:
+        expected = isinstance(error, RuntimeFailure | NetworkError | VolumeError | ExceptionGroup)
+        log.warning("pod %s cannot be taken down yet: %s", self.identity, error, exc_info=not expected)
+        self._tools.event(self.pod, "Warning", "FailedKillPod", f"error killing pod: {error}")
 
 
 def grace_changed(new: Pod, old: Pod) -> bool:

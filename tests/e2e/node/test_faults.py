@@ -11,10 +11,11 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.node.machine import Machine
+from tests.e2e.node.machine import Machine, image_archive
+from tests.e2e.node.registry import Registry
 from tests.e2e.node.support import Kubectl, container_status, eventually
 
-SLEEP = "exec sleep 600"
+SLEEP = "exec sleep 36000"
 PODS = int(os.environ.get("COX_KILLED_PODS", "40"))
 KILLS = int(os.environ.get("COX_KILLED_TIMES", "4"))
 AWAY_SECONDS = float(os.environ.get("COX_AWAY_SECONDS", "20"))
@@ -40,11 +41,12 @@ def once(kubectl: Kubectl, machine: Machine, name: str) -> dict[str, Any]:
     pod = kubectl.running(name)
     assert container_status(pod)["restartCount"] == 0
     assert len(started(machine, kubectl, name)) == len(started(machine, kubectl, name, "POD")) == 1
-    assert kubectl.sh("cat /d/starts", name).splitlines() == ["x"]
+    folder = Path(pod["spec"]["volumes"][0]["hostPath"]["path"])
+    assert (folder / "starts").read_text().splitlines() == ["x"]
     return pod
 
 
-def counting(machine: Machine, name: str) -> dict[str, Any]:
+def counting(machine: Machine) -> dict[str, Any]:
     """A folder that outlives the pod's containers, in which each start leaves a line."""
     place = {"path": str(machine.root / "starts" / uuid.uuid4().hex), "type": "DirectoryOrCreate"}
     container = {"name": "app", "command": ["sh", "-c", f"echo x >> /d/starts; {SLEEP}"]}
@@ -56,7 +58,7 @@ def test_killed_while_pods_start(kubectl: Kubectl, machine: Machine) -> None:
     """At moments that differ: before the sandbox, between it and the container, after the container."""
     names = [f"p{n}" for n in range(6)]
     for n, name in enumerate(names):
-        kubectl.pod(name, **counting(machine, name))
+        kubectl.pod(name, **counting(machine))
         if n % 2:
             time.sleep(0.07 * n)
             killed_and_back(machine)
@@ -69,9 +71,30 @@ def test_killed_while_pods_start(kubectl: Kubectl, machine: Machine) -> None:
     assert {name: started(machine, kubectl, name) for name in names} == before
 
 
+def test_killed_while_an_image_is_pulled(kubectl: Kubectl, machine: Machine) -> None:
+    spec = counting(machine)
+    with Registry() as registry:
+        registry.add("killed/app", image_archive())
+        registry.free.clear()
+        spec["containers"][0]["image"] = image = f"{registry.host}/killed/app:v1"
+        kubectl.pod("pulls", **spec)
+        eventually("the image is asked for", lambda: registry.pulls)
+        machine.kubelet.kill()
+        assert container_status(kubectl.status("pulls")).get("state", {}).get("running") is None
+        machine.kubelet.start()
+        registry.free.set()
+        try:
+            once(kubectl, machine, "pulls")
+            kubectl("delete", "pod", "pulls")
+        finally:
+            api = machine.docker()
+            api.remove_image(image, force=True)
+            api.close()
+
+
 def test_killed_between_create_and_start(kubectl: Kubectl, machine: Machine) -> None:
     """What was created and never started is not started twice, and not left behind."""
-    spec = counting(machine, "half")
+    spec = counting(machine)
     kubectl.pod("half", **spec)
     pod = kubectl.running("half")
     machine.kubelet.kill()
