@@ -180,7 +180,7 @@ class SetUp:
     async def _foreign(self, pod: Pod, source: _Source) -> MountedVolume:
         uid = meta_of(pod).uid or ""
         if source.volume is not None:
-            self._check(uid, source)
+            await self._check(uid, source)
         if source.host_path is not None:
             path, kind = source.host_path.path, source.host_path.type or ""
             await self._answered(source.key(uid), partial(host_path.set_up, Path(path), kind), f"hostPath {path}")
@@ -213,7 +213,7 @@ class SetUp:
         await self._operations.run(source.key(uid), make, seconds=LONG_SECONDS, what=path)
         return MountedVolume(str(target), source.read_only)
 
-    def _check(self, uid: str, source: _Source) -> None:
+    async def _check(self, uid: str, source: _Source) -> None:
         """What must hold before a persistent volume is mounted."""
         node, volume = self._node(), source.volume
         assert volume is not None and volume.spec is not None
@@ -224,9 +224,14 @@ class SetUp:
                 raise _NodeAffinity("no matching NodeSelectorTerms")
         if source.mount_options and source.nfs is None:
             raise VolumeError("Mount options are not supported for this volume type")
-        once = "ReadWriteOncePod" in (volume.spec.accessModes or ())
-        if once and self.held_once.setdefault(source.name, uid) != uid:
-            raise VolumeError("volume uses the ReadWriteOncePod access mode and is already in use by another pod")
+        if "ReadWriteOncePod" in (volume.spec.accessModes or ()):
+            before = await asyncio.to_thread(self._on_disk, source.name)  # set up by an earlier kubelet
+            if self.held_once.setdefault(source.name, uid) != uid or before - {uid}:
+                raise VolumeError("volume uses the ReadWriteOncePod access mode and is already in use by another pod")
+
+    def _on_disk(self, name: str) -> set[str]:
+        """The pods in whose folders a volume of that name is."""
+        return {path.parts[-4] for path in self._pods_dir.glob(f"*/volumes/*/{name}")}
 
     async def _answered(self, key: str, function: Callable[[], Any], what: str) -> Any:
         """Of what only looks: nobody need wait for it when the pod ends."""

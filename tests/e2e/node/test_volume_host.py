@@ -86,6 +86,10 @@ def test_media_types_and_sub_paths(kubectl: Kubectl, machine: Machine, host: Pat
     kubectl.sh("rm /small/x")
     assert (folder / "volumes/kubernetes.io~empty-dir/disk/of/web").is_dir()
 
+    told = container_status(pod)["volumeMounts"]
+    assert {"name": "disk", "mountPath": "/disk"} in told
+    folder_told = {"name": "folder", "mountPath": "/folder", "readOnly": True, "recursiveReadOnly": "Disabled"}
+    assert folder_told in told
     read_only = kubectl.attempt("exec", "web", "-c", "app", "--", "touch", "/folder/x")
     assert "Read-only file system" in read_only.err
     assert kubectl.sh("cat /file /inner/file /one") == "text\ninside\ninside"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,8 +13,11 @@ from common.api.status import NotFound
 from kubelet.types import VolumeError
 from kubelet.volumes.affinity import reachable
 from kubelet.volumes.claims import Unprocessed, claimed
+from kubelet.volumes.manager import VolumeManager
 from kubelet.volumes.nfs import arguments, source
+from kubelet.volumes.objects import CachedObjects
 from kubelet.volumes.operations import Operations
+from kubelet.volumes.token import TokenManager
 
 
 async def test_a_call_that_hangs_is_left_and_joined_by_the_next_one() -> None:
@@ -129,3 +133,28 @@ async def test_claims(claim: dict[str, Any], volume: dict[str, Any], problem: st
     with pytest.raises(Unprocessed) as failed:
         await look
     assert str(failed.value) == f"error processing PVC n/c: {problem}"
+
+
+async def test_a_volume_for_one_pod_is_not_given_to_another_after_a_restart(tmp_path: Path) -> None:
+    """What an earlier kubelet has set up is on the disk."""
+    claim = {"spec": {"volumeName": "pv"}, "status": {"phase": "Bound"}}
+    wanted = PersistentVolumeClaim.from_dict({"metadata": {"name": "c", "uid": "u1"}, **claim})
+    spec = {"claimRef": {"uid": "u1"}, "accessModes": ["ReadWriteOncePod"], "hostPath": {"path": str(tmp_path)}}
+    objects: Any = Objects(wanted, persistent(**spec))
+    volumes = VolumeManager(tmp_path, CachedObjects(objects), TokenManager(objects), {}, objects)
+    mounts = [{"name": "v", "mountPath": "/v"}]
+    pod = Pod.from_dict(
+        {
+            "metadata": {"name": "p", "namespace": "n", "uid": "mine"},
+            "spec": {
+                "containers": [{"name": "c", "volumeMounts": mounts}],
+                "volumes": [{"name": "v", "persistentVolumeClaim": {"claimName": "c"}}],
+            },
+        }
+    )
+    other = tmp_path / "pods/other/volumes/kubernetes.io~local-volume/pv"
+    other.mkdir(parents=True)
+    with pytest.raises(VolumeError, match="already in use by another pod"):
+        await volumes.mount(pod)
+    await volumes.unmount("other")
+    assert (await volumes.mount(pod))["v"].path == str(tmp_path)
