@@ -12,6 +12,7 @@ https://docs.docker.com/engine/logging/drivers/local/
 
 from __future__ import annotations
 
+import hashlib
 import os
 import time
 from collections.abc import Iterator
@@ -21,10 +22,10 @@ from pathlib import Path
 
 CHUNK = 256 * 1024
 """Bytes read at once."""
-MARK = 32
-"""Bytes of a file's beginning that tell it from every other one: its first frame has a time in nanoseconds."""
 MAX_FRAME = 1 << 20
 """Docker cuts lines at 16 KiB: a longer frame is none."""
+NO_FRAME = 64
+"""Bytes that stand for the first frame of a file that begins with none."""
 CURRENT = "container.log"
 _BEGIN = b"\x0a\x06std"
 """How every message begins: field 1, six bytes, ``stdout`` or ``stderr``."""
@@ -32,7 +33,7 @@ _BEGIN = b"\x0a\x06std"
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """``offset`` in the file that begins with ``mark``; no mark: before everything that is still there."""
+    """``offset`` in the file whose first frame has the digest ``mark``; no mark: before everything that is there."""
 
     mark: bytes = b""
     offset: int = 0
@@ -62,7 +63,7 @@ def read(folder: Path, position: Position) -> Batch:
             batch = _read_file(file, Position()) if file is not None else Batch([], position)
         return Batch(batch.lines, batch.position, batch.more or oldest != CURRENT, lost=bool(position.mark))
     with _opened(folder / found) as file:
-        if file is None or not _same(_mark(file), position.mark):
+        if file is None or _mark(file) != position.mark:
             return Batch([], position, more=True)  # rotated just now: look again
         batch = _read_file(file, position)
     if batch.position != position or found == CURRENT:
@@ -98,7 +99,7 @@ def _find(folder: Path, names: list[str], mark: bytes) -> str | None:
     """From the newest on: rotation moves a file the same way, so it cannot slip by."""
     for name in names:
         with _opened(folder / name) as file:
-            if file is not None and _same(_mark(file), mark):
+            if file is not None and _mark(file) == mark:
                 return name
     return None
 
@@ -117,22 +118,20 @@ def _opened(path: Path) -> Iterator[int | None]:
 
 
 def _mark(file: int) -> bytes:
-    """The beginning up to the first message's time and a little of its text."""
-    return os.pread(file, MARK, 0)
-
-
-def _same(head: bytes, mark: bytes) -> bool:
-    """A file that was still short when it was marked has grown since."""
-    length = min(len(head), len(mark))
-    return length > 0 and head[:length] == mark[:length]
+    """Of the first frame, which tells a file from every other one: it has a time in nanoseconds, and the parts of one
+    line, which share theirs, are numbered. Empty while the frame is not all there."""
+    length = int.from_bytes(os.pread(file, 4, 0), "big")
+    size = length + 8 if 0 < length <= MAX_FRAME else NO_FRAME
+    frame = os.pread(file, size, 0)
+    return hashlib.blake2b(frame, digest_size=16).digest() if len(frame) == size else b""
 
 
 def _read_file(file: int, position: Position) -> Batch:
     buffer = os.pread(file, CHUNK, position.offset)
     lines, used = decode(buffer)
-    if not used:
+    mark = position.mark or _mark(file)
+    if not used or not mark:
         return Batch([], position)
-    mark = position.mark if len(position.mark) == MARK else _mark(file)
     return Batch(lines, Position(mark, position.offset + used), more=len(buffer) == CHUNK)
 
 

@@ -26,12 +26,12 @@ def varint(value: int) -> bytes:
     return bytes([*out, value])
 
 
-def frame(text: bytes, number: int, *, stream: bytes = b"stdout", part: str = "") -> bytes:
-    """As Docker writes it; ``part`` "more" or "last" of a longer line."""
+def frame(text: bytes, number: int, *, stream: bytes = b"stdout", part: str = "", ordinal: int = 1) -> bytes:
+    """As Docker writes it; ``part`` "more" or "last" of a longer line, whose parts have one time and are numbered."""
     message = b"\x0a\x06" + stream + b"\x10" + varint(BEGIN + number)
     message += b"\x1a" + varint(len(text)) + text if text else b""
     if part:
-        metadata = (b"\x08\x01" if part == "last" else b"") + b"\x12\x02id\x18\x01"
+        metadata = (b"\x08\x01" if part == "last" else b"") + b"\x12\x02id\x18" + varint(ordinal)
         message += b"\x20\x01\x2a" + varint(len(metadata)) + metadata
     length = len(message).to_bytes(4, "big")
     return length + message + length
@@ -103,6 +103,22 @@ def test_reading_goes_on_over_rotations(tmp_path: Path) -> None:
         docker.rotate()
         docker.write(b"x")
     assert read(docker.folder, batch.position).lost
+
+
+def test_a_line_without_an_end_goes_over_rotations_too(tmp_path: Path) -> None:
+    docker = Docker(tmp_path / "d")
+    position, found = Position(), []
+    for ordinal in range(1, 13):
+        with (docker.folder / "container.log").open("ab") as file:
+            file.write(frame(b"z" * 200, 0, part="more", ordinal=ordinal))
+        if ordinal % 2 == 0:
+            docker.rotate()
+        if ordinal % 3 == 0:
+            while (batch := read(docker.folder, position)).lines:
+                found += batch.lines
+                position = batch.position
+                assert not batch.lost
+    assert len(found) == 12
 
 
 def copied(path: Path) -> bytes:
