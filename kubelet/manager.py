@@ -62,6 +62,9 @@ RELIST_THRESHOLD_SECONDS = 180.0
 WORKER_RETRY_SECONDS = 5.0
 """A worker that failed is replaced after so long: what made it fail may last."""
 
+TOLD_SECONDS = 2.0
+"""The API server may be away, or be the pod that waits for another to end."""
+
 
 class PodManager:
     """Implements kubelet.types.PodSource."""
@@ -162,15 +165,26 @@ class PodManager:
         worker = self._find(namespace, name, uid)
         return newest(worker.pod, worker.status) if worker else None
 
+    async def known(self) -> None:
+        """Waits until the API server and the manifests have told once which pods there are."""
+        await self._pods.wait_synced()
+        await self._static_read.wait()
+
     def is_critical(self, pod: Pod) -> bool:
         """Such pods are not evicted, and others make room for them: static ones, and those of a system priority."""
         return identity_of(pod).uid in self._from_files or has_critical_priority(pod)
 
     async def end_pod(self, uid: str, ending: Ending) -> None:
-        """Returns when nothing of the pod runs any more and the API server knows why."""
+        """Returns when nothing of the pod runs any more and, if it can be told, the API server knows why."""
         worker = self._workers.get(uid)
-        if worker is not None:
-            await worker.end(ending)
+        if worker is None:
+            return
+        await worker.end(ending)
+        try:
+            async with asyncio.timeout(TOLD_SECONDS):
+                await worker.told()
+        except TimeoutError:
+            log.info("pod %s has ended, the API server does not know yet", worker.identity)
 
     def container_status(self, namespace: str, name: str, container: str) -> ContainerStatus | None:
         worker = self._find(namespace, name, None)

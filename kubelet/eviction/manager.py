@@ -54,6 +54,7 @@ class Pods(Protocol):
     """What is asked of the pods' side."""
 
     def pods(self) -> list[Pod]: ...
+    async def known(self) -> None: ...
     def is_critical(self, pod: Pod) -> bool: ...
     async def end_pod(self, uid: str, ending: Ending) -> None: ...
 
@@ -104,7 +105,12 @@ class EvictionManager:
         self._advance(observe(self._machine, usage), usage.image_fs is not None)
 
     async def run(self) -> None:
-        """Until cancelled."""
+        """Until cancelled. The first look waits a while for the pods to be known: without them there is no choice."""
+        try:
+            async with asyncio.timeout(HOUSEKEEPING_SECONDS):
+                await self._pods.known()
+        except TimeoutError:
+            log.info("eviction: not all pods are known yet")
         while True:
             evicted = False
             try:

@@ -88,7 +88,7 @@ class PodWorker:
         self._interrupt = asyncio.Event()
         """What is under way is left: the pod is to end."""
         self._over = asyncio.Event()
-        """Nothing of the pod runs, and its last phase is known to the API server."""
+        """Nothing of the pod runs any more."""
         self._born = time.monotonic() if pod.status is None or pod.status.startTime is None else None
         """When a pod that is new here was first seen, until it runs."""
         if is_deleting(pod):
@@ -137,12 +137,16 @@ class PodWorker:
 
     async def end(self, ending: Ending) -> None:
         """The node itself ends the pod: whatever it is at is left, its phase becomes Failed. Returns when nothing of it
-        runs any more and the API server knows."""
+        runs any more."""
         if self._forced is None and not self._ending.is_set() and not self._finished():
             self._forced = ending
             self._interrupt.set()
             self.wake()
         await self._over.wait()
+
+    async def told(self) -> None:
+        """Waits until the API server knows the newest status."""
+        await self._writer.flushed()
 
     def removed(self, pod: Pod) -> None:
         """The API server has no such pod any more: it was deleted with force, or while nobody watched."""
@@ -406,8 +410,6 @@ class PodWorker:
             await self._tools.volumes.unmount(self.identity.uid)
             await self._tools.cgroups.remove(self.identity.uid, spec_of(self.pod))
             self._cleaned = True
-        if self._forced is not None:
-            await self._writer.flushed()
         self._over.set()
 
     async def _end_everything(self, grace: int) -> None:

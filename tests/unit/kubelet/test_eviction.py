@@ -269,6 +269,9 @@ class FakeNode:
     def pods(self) -> list[Pod]:
         return list(self.running)
 
+    async def known(self) -> None:
+        pass
+
     def is_critical(self, pod: Pod) -> bool:
         return bool(pod.metadata and pod.metadata.name == "static")
 

@@ -109,7 +109,7 @@ def test_ports_and_taints() -> None:
     assert misfit(two[0], [two[1]], node()) is None
     assert misfit(pod(), [], node("NoSchedule")) is None
     assert misfit(pod(), [], node("NoExecute")) == (
-        "TaintToleration", "Predicate TaintToleration failed: node(s) had untolerated taint",
+        "TaintToleration", "Predicate TaintToleration failed: node(s) had taints that the pod didn't tolerate",
     )  # fmt: skip
     assert misfit(pod(), [], node("NoExecute"), static=True) is None
     assert misfit(pod(tolerations=[{"operator": "Exists"}]), [], node("NoExecute")) is None
