@@ -12,7 +12,7 @@ import docker
 import pytest
 
 from tests.e2e.node.machine import Machine, image_archive
-from tests.e2e.node.support import Kubectl, container_status, eventually
+from tests.e2e.node.support import Kubectl, container_status, eventually, pod_of
 
 SLEEP = "exec sleep 600"
 
@@ -145,7 +145,7 @@ def _host_allows_privileged() -> bool:
     return bool(int(bounding.split()[1], 16) >> 24 & 1)
 
 
-def test_what_the_node_does_not_take(kubectl: Kubectl) -> None:
+def test_what_the_node_does_not_take(kubectl: Kubectl, machine: Machine) -> None:
     safe = [
         {"name": "net.ipv4.ip_unprivileged_port_start", "value": "80"},
         {"name": "kernel.shm_rmid_forced", "value": "1"},
@@ -172,6 +172,10 @@ def test_what_the_node_does_not_take(kubectl: Kubectl) -> None:
         kubectl.event("FailedCreatePodSandBox", "class", "kata")
     finally:
         kubectl("delete", "runtimeclass", kubectl.namespace)
+    image = {"name": "v", "image": {"reference": "registry.example/i:1"}}  # the gate of image volumes is off in v1.32
+    with_image = pod_of("image", machine.node, machine.image, volumes=[image])
+    refused_at_once = kubectl.attempt("create", "-f", "-", stdin=json.dumps(with_image))
+    assert "must specify a volume type" in refused_at_once.err
     kubectl.running("safe")
     assert kubectl.sh("cat /proc/sys/net/ipv4/ip_unprivileged_port_start", "safe") == "80"
     assert kubectl.sh("cat /proc/sys/kernel/shm_rmid_forced", "safe") == "1"

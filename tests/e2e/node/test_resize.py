@@ -18,7 +18,8 @@ def resources(cpu: str, memory: str) -> dict[str, Any]:
 
 def resize(kubectl: Kubectl, name: str, wanted: dict[str, Any]) -> None:
     patch = {"spec": {"containers": [{"name": "app", "resources": wanted}]}}
-    kubectl("patch", "pod", name, "--subresource", "resize", "--patch", json.dumps(patch))
+    words = ["--subresource", "resize", "--patch", json.dumps(patch), "-o", "jsonpath={.status.resize}"]
+    assert kubectl("patch", "pod", name, *words) == "Proposed"
 
 
 def host_config(machine: Machine, container_id: str) -> dict[str, Any]:
