@@ -6,6 +6,7 @@ import asyncio
 import logging
 import resource
 import sys
+from contextlib import suppress
 
 from starlette.routing import Mount
 
@@ -145,7 +146,8 @@ def _allow_files() -> None:
     """As many connections as the machine's owner allows: what a shell or a container begins with (1,024) is a default
     that Go's programs raise too."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    with suppress(ValueError, OSError):  # a limit above the kernel's own
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def main() -> None:

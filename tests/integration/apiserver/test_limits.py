@@ -190,3 +190,25 @@ def test_an_answer_is_in_flight_until_it_is_taken(small: ApiServer, namespace: s
         eventually(in_flight_while_taking)
         eventually(lambda: in_flight(small, "readOnly") == 1)
         assert len(read_to_end(raw)) < 14_000_000
+
+
+def test_as_many_connections_as_the_machine_allows(apiserver: ApiServer, etcd: Etcd, scratch: Path) -> None:
+    """A shell's default of 1,024 files would be a cluster's limit; and at the limit those who are in stay served."""
+    port = free_port()
+    own = apiserver_command(etcd, apiserver.pki, port)
+    command = ["prlimit", "--nofile=64:96", *own]
+    server = replace(apiserver, command=command, log=scratch / "few.log", url=f"https://127.0.0.1:{port}")
+    server.start()
+    try:
+        wait_ready(server)
+        limits = Path(f"/proc/{server.pid}/limits").read_text().splitlines()
+        soft, hard = next(line for line in limits if line.startswith("Max open files")).split()[3:5]
+        assert (soft, hard) == ("96", "96")
+        with client_of(server) as client, contextlib.ExitStack() as crowd:
+            assert client.get("/api/v1/namespaces").status_code == 200
+            for _ in range(120):
+                crowd.enter_context(socket.create_connection(("127.0.0.1", port), timeout=5))
+            assert client.get("/api/v1/namespaces").status_code == 200
+        wait_ready(server)
+    finally:
+        server.stop()
