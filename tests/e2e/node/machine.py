@@ -16,6 +16,8 @@ from typing import IO
 
 import docker
 
+from kubelet.cgroups.hierarchy import remove
+from kubelet.cgroups.tree import find_hierarchy
 from kubelet.runtime.naming import LABEL_NODE
 from tests.e2e.node.support import Kubectl, eventually
 
@@ -248,9 +250,9 @@ class Machine:
         for container in self.containers():
             client.remove_container(container["Id"], force=True, v=True)
         client.close()
-        for tree in [*Path("/sys/fs/cgroup").glob(f"*/{self.space}"), Path("/sys/fs/cgroup") / self.space]:
-            for folder in sorted((path for path in [tree, *tree.rglob("*")] if path.is_dir()), reverse=True):
-                folder.rmdir()
+        cgroups = find_hierarchy()
+        if cgroups is not None:
+            remove(cgroups, self.space)
         unmount_below(self.kubelet_root)
 
     def _process(self, name: str, command: Sequence[str]) -> Process:

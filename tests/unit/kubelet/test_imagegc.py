@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from kubelet.imagegc import Disk, GCPolicy, ImageGC, bytes_to_free, candidates, detect
+from kubelet.imagegc import Disk, GCPolicy, ImageGC, bytes_to_free, candidates, detect, outdated
 from kubelet.types import ImageStatus, RuntimeFailure
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -43,6 +43,21 @@ def test_the_longest_unused_goes_first_and_the_young_and_the_local_stay() -> Non
     order = [each.image.id for each in candidates(records.values(), used, GCPolicy(), NOON)]
     assert order == ["sha256:never", "sha256:older", "sha256:old"]
     assert "sha256:never" not in detect(records, images[:1], used, NOON)
+
+
+def test_what_nobody_has_used_for_long_goes_whatever_the_disk() -> None:
+    hour = timedelta(hours=1)
+    images = [image(name, pulled=name != "local") for name in ("used", "old", "never", "local")]
+    used = frozenset({"sha256:used"})
+    records = detect({}, images, used | {"sha256:old"}, NOON - 5 * hour)
+    records = detect(records, images, used, NOON)
+    policy = GCPolicy(max_age=4 * hour)
+    order = candidates(records.values(), used, policy, NOON)
+    assert {each.image.id for each in outdated(order, policy, NOON)} == {"sha256:old", "sha256:never"}
+    assert outdated(order, policy, NOON - 2 * hour) == []
+    assert outdated(order, GCPolicy(), NOON) == []
+    with pytest.raises(ValueError, match="MaxAge"):
+        GCPolicy(min_age=hour, max_age=hour / 2)
 
 
 class FakeRuntime:
