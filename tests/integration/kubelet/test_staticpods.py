@@ -42,6 +42,7 @@ async def run(node: Node, tmp_path: Path) -> AsyncIterator[Run]:
                 volumes=node.volumes,
                 objects=node.objects,
                 recorder=node.recorder,
+                logs=node.logs,
                 informers=informers,
                 node=lambda: nodes.store.get(NAME),
             )

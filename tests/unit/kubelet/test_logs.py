@@ -121,6 +121,19 @@ def test_a_line_without_an_end_goes_over_rotations_too(tmp_path: Path) -> None:
     assert len(found) == 12
 
 
+@pytest.mark.parametrize("torn", [frame(b"a" * 50, 9)[:30], b"\xff" * 70])
+def test_a_file_that_begins_with_half_a_frame_is_read_once(tmp_path: Path, torn: bytes) -> None:
+    """The disk was full when it was begun."""
+    docker = Docker(tmp_path / "d")
+    (docker.folder / "container.log").write_bytes(torn)
+    docker.write(*[b"x"] * 5)
+    first = read(docker.folder, Position())
+    assert first.lines == lines(*[b"x"] * 5)
+    docker.write(b"y")
+    again = read(docker.folder, first.position)
+    assert len(again.lines) == 1 and not again.lost
+
+
 def copied(path: Path) -> bytes:
     rotated = sorted(path.parent.glob(f"{path.name}.*"))
     data = b"".join(gzip.decompress(p.read_bytes()) if p.suffix == ".gz" else p.read_bytes() for p in rotated)
