@@ -384,7 +384,8 @@ class PodWorker:
     def _deadline(self) -> float | None:
         """Seconds that activeDeadlineSeconds leaves; 0 when it has passed."""
         limit = spec_of(self.pod).activeDeadlineSeconds
-        start = self.status.startTime if self.status else None
+        known = self.status or self.pod.status  # an earlier kubelet may have begun to count
+        start = known.startTime if known else None
         if limit is None or start is None:
             return None if limit is None else float(limit)
         return max(0.0, (start + timedelta(seconds=limit) - now()).total_seconds())

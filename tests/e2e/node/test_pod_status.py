@@ -120,11 +120,16 @@ def test_restarts_by_policy(kubectl: Kubectl) -> None:
     kubectl.pod("onfailure", twice, container=mount, restartPolicy="OnFailure", **volume)
     kubectl.pod("always", "exit 0")
     kubectl.pod("init", SLEEP, initContainers=[{"name": "first", "command": ["sh", "-c", twice], **mount}], **volume)
+    memory = {"resources": {"limits": {"memory": "16Mi"}}}
+    kubectl.pod("oom", container={"command": ["tail", "/dev/zero"], **memory}, restartPolicy="Never")
     status = container_status(kubectl.phase("Succeeded", "onfailure"))
     assert (status["restartCount"], status["lastState"]["terminated"]["exitCode"]) == (1, 1)
     assert status["state"]["terminated"]["exitCode"] == 0
     first = container_status(kubectl.running("init"), "first")
     assert (first["restartCount"], first["ready"]) == (1, True)
+
+    ended = container_status(kubectl.phase("Failed", "oom"))["state"]["terminated"]
+    assert (ended["reason"], ended["exitCode"]) == ("OOMKilled", 137)
 
     pod = waits(kubectl, "always", "CrashLoopBackOff")
     status = container_status(pod)

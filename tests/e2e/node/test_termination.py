@@ -209,13 +209,19 @@ def test_sidecars(kubectl: Kubectl, machine: Machine) -> None:
     assert (folder / "order").read_text().split() == ["app", "two", "one"]
 
 
-def test_deadlines(kubectl: Kubectl) -> None:
+def test_deadlines(kubectl: Kubectl, machine: Machine) -> None:
+    kubectl.pod("counted", POLITE, activeDeadlineSeconds=900)
     kubectl.pod("short", POLITE, activeDeadlineSeconds=2)
     kubectl.pod("lowered", POLITE, activeDeadlineSeconds=600)
     kubectl.pod("pending", SLEEP, container={"image": "no.such.registry.invalid/x:v1"}, activeDeadlineSeconds=2)
     kubectl.running("lowered")
+    kubectl.running("counted")
+    machine.kubelet.kill()  # the next one goes on counting from where the pod's status says
+    early = '{"status":{"startTime":"2020-01-01T00:00:00Z"}}'
+    kubectl("patch", "pod", "counted", "--subresource=status", "-p", early)
+    machine.kubelet.start()
     kubectl("patch", "pod", "lowered", "-p", '{"spec":{"activeDeadlineSeconds":1}}')
-    for name in ("short", "lowered", "pending"):
+    for name in ("short", "lowered", "pending", "counted"):
         status = kubectl.phase("Failed", name)["status"]
         text = "Pod was active on the node longer than the specified deadline"
         assert (status["reason"], status["message"]) == ("DeadlineExceeded", text)
