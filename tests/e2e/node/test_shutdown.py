@@ -21,7 +21,7 @@ def test_pods_end_in_order_before_the_machine(kubectl: Kubectl, machine: Machine
     kubectl.pod("critical", priorityClassName="system-cluster-critical")
     for name in ("polite", "stubborn", "critical"):
         kubectl.running(name)
-    flags = {"shutdown_grace_period": "12s", "shutdown_grace_period_critical_pods": "4s"}
+    flags = {"shutdown_grace_period": "18s", "shutdown_grace_period_critical_pods": "4s"}
     with machine.kubelet_with(**flags):
         assert machine.kubelet.running is not None
         machine.kubelet.running.send_signal(signal.SIGUSR1)
@@ -43,7 +43,7 @@ def test_pods_end_in_order_before_the_machine(kubectl: Kubectl, machine: Machine
         assert finished(pods["critical"]) >= finished(pods["stubborn"]) > finished(pods["polite"])
         event = Kubectl(machine).event("NodeShutdown", machine.node)
         assert event["message"] == "Shutdown manager detected shutdown event"
-        assert machine.kubelet.running.wait(20) == 0
+        assert machine.kubelet.running.wait(40) == 0
     assert kubectl.status("polite")["phase"] == "Failed"
 
 
