@@ -26,6 +26,7 @@ def rows(text: str) -> list[list[str]]:
 
 
 def test_top(kubectl: Kubectl) -> None:
+    Kubectl("kube-system")("rollout", "status", "deployment/metrics-server", "--timeout=120s")
     wait_for("metrics-server serves", lambda: condition(kubectl, METRICS).get("status") == "True")
     kubectl("create", "deployment", "web", "--image=httpd:v1", "--replicas=2")
     busy = {
@@ -47,8 +48,12 @@ def test_top(kubectl: Kubectl) -> None:
     cores = {(row[0], row[1]): int(row[2].removesuffix("m")) for row in found}
     assert cores["pair", "busy"] > 50 > cores["pair", "quiet"]
     assert sum(name == "httpd" for _, name in cores) == 2
-    nodes = {row[0]: row[1:] for row in rows(kubectl("top", "nodes"))}
-    assert set(nodes) == {"node-1", "node-2"}
+
+    def both() -> dict[str, list[str]] | None:
+        told = {row[0]: row[1:] for row in rows(kubectl.attempt("top", "nodes").out)}
+        return told if set(told) == {"node-1", "node-2"} else None
+
+    nodes = wait_for("both nodes are told of", both)
     assert all(re.fullmatch(r"\d+m", node[0]) and re.fullmatch(r"\d+Mi", node[2]) for node in nodes.values())
     assert rows(kubectl("top", "pods", "-n", "kube-system", "-l", "k8s-app=metrics-server"))
 
