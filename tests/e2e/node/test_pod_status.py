@@ -232,3 +232,18 @@ def test_pods_that_the_node_does_not_take(kubectl: Kubectl, machine: Machine) ->
     kubectl.pod("later", SLEEP)
     kubectl.running("later")
     assert kubectl.status("cpu") == pods["cpu"]["status"]
+
+
+def test_pods_that_wait_keep_no_other_from_starting(kubectl: Kubectl) -> None:
+    """More of them than pods may start at a time."""
+    hook = {"lifecycle": {"postStart": {"exec": {"command": ["sleep", "1000"]}}}}
+    names = [f"hook-{n}" for n in range(9)]
+    for name in names:
+        kubectl.pod(name, SLEEP, container=hook)
+    kubectl.event("Started", names[-1])
+    kubectl.pod("free", SLEEP)
+    kubectl.running("free")
+    for name in names:  # as upstream: a container whose hook has not ended does not count as running yet
+        status = kubectl.status(name)
+        assert (status["phase"], "running" in container_status(status)["state"]) == ("Pending", False)
+    kubectl("delete", "pod", *names)  # ends the hooks
