@@ -18,16 +18,19 @@ from tests.e2e.node.support import Namespace, container_status, eventually
 
 
 class Engine:
-    """A second dockerd, in folders of its own, without any network."""
+    """A second dockerd, in folders and a network namespace of its own: at its start it removes the bridge of an
+    engine that has one, which may be this machine's."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self.space = f"cox-engine-{uuid.uuid4().hex[:8]}"
         self.socket = root / "docker.sock"
         self._running: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         folders = {name: self.root / name for name in ("data", "exec", "pid")}
-        command = ["dockerd", f"--host=unix://{self.socket}", f"--data-root={folders['data']}"]
+        command = ["nsenter", f"--net=/run/netns/{self.space}", "dockerd", f"--host=unix://{self.socket}"]
+        command += [f"--data-root={folders['data']}"]
         command += [f"--exec-root={folders['exec']}", f"--pidfile={folders['pid']}", "--bridge=none"]
         command += ["--iptables=false", "--ip6tables=false", "--ip-masq=false", "--log-level=error"]
         command += [f"--cgroup-parent=/cox-{uuid.uuid4().hex[:8]}"]
@@ -66,9 +69,13 @@ class Engine:
 @pytest.fixture
 def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
     engine = Engine(tmp_path_factory.mktemp("engine"))
-    engine.start()
-    yield engine
-    engine.stop()
+    subprocess.run(["ip", "netns", "add", engine.space], check=True)
+    try:
+        engine.start()
+        yield engine
+    finally:
+        engine.stop()
+        subprocess.run(["ip", "netns", "del", engine.space], check=True)
 
 
 def test_docker_stops_and_starts_again(tmp_path_factory: pytest.TempPathFactory, engine: Engine) -> None:
