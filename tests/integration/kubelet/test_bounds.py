@@ -172,7 +172,6 @@ async def test_a_pre_stop_that_hangs_takes_the_grace_period_and_no_more(node: No
     await running(worker)
     worker.update(deleting(pod, 2))
     await asyncio.wait_for(node.tasks[worker.identity.uid], 20)
-    text = "PreStop hook not completed in grace period (2s)"
-    assert ("Warning", "FailedPreStopHook", text) in node.recorder.events
+    assert ("Warning", "FailedPreStopHook", "PreStopHook failed") in node.recorder.events
     assert app(worker).state.terminated is not None
     assert node.client.deleted == [worker.identity.uid]
