@@ -41,10 +41,10 @@ def needs_bootstrap(kubeconfig: Path) -> bool:
 
 
 def _over(certificate: bytes) -> bool:
-    from cryptography import x509  # late: kubelets with a certificate need none of it here
+    from kubelet.certificates import x509
 
     try:
-        return datetime.now(UTC) >= x509.load_pem_x509_certificate(certificate).not_valid_after_utc
+        return x509.validity(certificate).over(datetime.now(UTC))
     except ValueError:
         return True
 

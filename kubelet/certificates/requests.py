@@ -4,17 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import ipaddress
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import httpx
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from cryptography.x509.oid import NameOID
 from lightkube.models.certificates_v1 import CertificateSigningRequestSpec
 from lightkube.models.meta_v1 import ObjectMeta
 from lightkube.resources.certificates_v1 import CertificateSigningRequest
@@ -55,34 +49,9 @@ def serving_certificate(node_name: str, names: Sequence[str]) -> Wanted:
     return Wanted(node_name, SERVING_SIGNER, "server auth", tuple(dict.fromkeys(names)))
 
 
-def key_and_request(wanted: Wanted) -> tuple[bytes, bytes]:
-    """A new key and what is asked for it, both PEM."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name(
-        [
-            x509.NameAttribute(NameOID.ORGANIZATION_NAME, "system:nodes"),
-            x509.NameAttribute(NameOID.COMMON_NAME, f"system:node:{wanted.node_name}"),
-        ]
-    )
-    builder = x509.CertificateSigningRequestBuilder().subject_name(subject)
-    if wanted.names:
-        names = x509.SubjectAlternativeName([_general_name(name) for name in wanted.names])
-        builder = builder.add_extension(names, critical=False)
-    request = builder.sign(key, hashes.SHA256())
-    text = key.private_bytes(Encoding.PEM, PrivateFormat.TraditionalOpenSSL, NoEncryption())
-    return text, request.public_bytes(Encoding.PEM)
-
-
-def _general_name(name: str) -> x509.GeneralName:
-    try:
-        return x509.IPAddress(ipaddress.ip_address(name))
-    except ValueError:
-        return x509.DNSName(name)
-
-
 async def obtain(client: Client, wanted: Wanted, *, prefix: str = "csr-") -> tuple[bytes, bytes]:
     """Certificate and key, PEM, once somebody has approved it. Raises RequestError, StatusError."""
-    key, request = await asyncio.to_thread(key_and_request, wanted)
+    key, request = await asyncio.to_thread(_key_and_request, wanted)
     made = await client.create(
         CertificateSigningRequest(
             metadata=ObjectMeta(generateName=prefix),
@@ -96,6 +65,12 @@ async def obtain(client: Client, wanted: Wanted, *, prefix: str = "csr-") -> tup
     name = meta_of(made).name or ""
     log.info("certificate signing request %s (%s) waits to be approved and signed", name, wanted.signer)
     return await _signed(client, name), key
+
+
+def _key_and_request(wanted: Wanted) -> tuple[bytes, bytes]:
+    from kubelet.certificates import x509
+
+    return x509.key_and_request(wanted.node_name, wanted.names)
 
 
 async def _signed(client: Client, name: str) -> bytes:

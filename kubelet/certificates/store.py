@@ -11,8 +11,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from cryptography import x509
-
 
 @dataclass(frozen=True, slots=True)
 class Validity:
@@ -35,11 +33,12 @@ class CertificateStore:
 
     def validity(self) -> Validity | None:
         """Of the pair that is there; None when there is none that can be read."""
+        from kubelet.certificates import x509
+
         try:
-            certificate = x509.load_pem_x509_certificate(self.current.read_bytes())
+            return x509.validity(self.current.read_bytes())
         except (OSError, ValueError):
             return None
-        return Validity(certificate.not_valid_before_utc, certificate.not_valid_after_utc)
 
     def update(self, certificate: bytes, key: bytes) -> None:
         """The link moves when the pair is written whole. Raises OSError."""

@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from kubelet.certificates.requests import Wanted, key_and_request
+from kubelet.certificates.x509 import key_and_request
 from tests.e2e.node.machine import ADDRESS, API, Machine, Process, unmount_below
 from tests.e2e.node.support import Kubectl, eventually
 
@@ -206,9 +206,9 @@ def ends_soon(pki: Path, node: str) -> bytes:
     return certificate.public_bytes(Encoding.PEM) + private
 
 
-def request(name: str, wanted: Wanted, usages: list[str]) -> tuple[bytes, dict[str, Any]]:
-    key, text = key_and_request(wanted)
-    spec = {"request": base64.b64encode(text).decode(), "signerName": wanted.signer, "usages": usages}
+def request(name: str, signer: str, usages: list[str]) -> tuple[bytes, dict[str, Any]]:
+    key, text = key_and_request("x", ())
+    spec = {"request": base64.b64encode(text).decode(), "signerName": signer, "usages": usages}
     kind = {"apiVersion": "certificates.k8s.io/v1", "kind": "CertificateSigningRequest"}
     return key, {**kind, "metadata": {"name": name}, "spec": {**spec, "expirationSeconds": 3600}}
 
@@ -221,15 +221,15 @@ def condition(kubectl: Kubectl, name: str, kind: str) -> Any:
 def test_what_signers_give_and_refuse(kubectl: Kubectl, machine: Machine, tmp_path: Path) -> None:
     name = kubectl.namespace
     asked = {
-        "user": (Wanted("x", API_CLIENT, "client auth"), ["client auth"]),
-        "nameless": (Wanted("x", KUBELET_SERVING, "server auth"), ["digital signature", "server auth"]),
-        "usages": (Wanted("x", KUBELET_CLIENT, "client auth"), ["digital signature", "server auth"]),
-        "denied": (Wanted("x", API_CLIENT, "client auth"), ["client auth"]),
-        "foreign": (Wanted("x", "example.com/mine", "client auth"), ["client auth"]),
+        "user": (API_CLIENT, ["client auth"]),
+        "nameless": (KUBELET_SERVING, ["digital signature", "server auth"]),
+        "usages": (KUBELET_CLIENT, ["digital signature", "server auth"]),
+        "denied": (API_CLIENT, ["client auth"]),
+        "foreign": ("example.com/mine", ["client auth"]),
     }
     keys = {}
-    for each, (wanted, usages) in asked.items():
-        keys[each], body = request(f"{name}-{each}", wanted, usages)
+    for each, (signer, usages) in asked.items():
+        keys[each], body = request(f"{name}-{each}", signer, usages)
         kubectl.apply(body)
     kubectl("certificate", "deny", f"{name}-denied")
     for each in ("user", "nameless", "usages", "foreign"):

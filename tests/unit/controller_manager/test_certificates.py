@@ -19,16 +19,16 @@ from lightkube.resources.certificates_v1 import CertificateSigningRequest
 from controller_manager.certificates.authority import Authority, AuthorityError, lifetime
 from controller_manager.certificates.controllers import is_old
 from controller_manager.certificates.requests import KUBELET_CLIENT, KUBELET_SERVING, Unrecognized, check
-from kubelet.certificates.requests import Wanted, key_and_request
 from kubelet.certificates.rotation import deadline
 from kubelet.certificates.selfsigned import self_signed
 from kubelet.certificates.store import CertificateStore, Validity
+from kubelet.certificates.x509 import key_and_request
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 
 
 def asked(*names: str) -> x509.CertificateSigningRequest:
-    return x509.load_pem_x509_csr(key_and_request(Wanted("n1", "", "", names))[1])
+    return x509.load_pem_x509_csr(key_and_request("n1", names)[1])
 
 
 @pytest.mark.parametrize(
