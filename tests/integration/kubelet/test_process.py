@@ -15,6 +15,7 @@ from typing import Any
 import docker
 import httpx
 import pytest
+import yaml
 
 from kubelet.runtime.naming import LABEL_NODE
 from tests.integration.conftest import free_port
@@ -55,9 +56,9 @@ class Kubelet:
 async def kubelet(tmp_path: Path, certificates: Path, image: str) -> AsyncIterator[Kubelet]:
     name, port = f"test-{uuid.uuid4().hex[:8]}", free_port()
     (tmp_path / "manifests").mkdir()
-    config = (certificates / "kubelet-node-a.conf").read_text().splitlines()
-    away = [f"    server: https://127.0.0.1:{free_port()}" if "server:" in line else line for line in config]
-    (tmp_path / "kubelet.conf").write_text("\n".join(away))
+    config = yaml.safe_load((certificates / "kubelet-node-a.conf").read_text())
+    config["clusters"][0]["cluster"]["server"] = f"https://127.0.0.1:{free_port()}"
+    (tmp_path / "kubelet.conf").write_text(yaml.safe_dump(config))
     flags = {
         "kubeconfig": tmp_path / "kubelet.conf",
         "hostname-override": name,
@@ -116,4 +117,4 @@ async def test_a_kubelet_that_is_killed_finds_its_pods_again(
             assert kubelet.containers() == containers
         manifest.unlink()
         await eventually(lambda: kubelet.containers() == [])
-        assert list((tmp_path / "log" / "pods").iterdir()) == []
+        await eventually(lambda: list((tmp_path / "log" / "pods").iterdir()) == [])
