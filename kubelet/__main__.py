@@ -10,9 +10,10 @@ import asyncio
 import logging
 import signal
 import sys
+from collections.abc import Callable, Coroutine, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from lightkube.models.core_v1 import ObjectReference
 from lightkube.resources.core_v1 import Node, Pod
@@ -195,33 +196,9 @@ async def kubelet(
             async def healthy() -> None:
                 await runtime.version()
 
-            def complain(text: str) -> None:
-                warn("InvalidStaticPod", text)
-
-            async def end_node() -> None:
-                await shutdown.shut_down()
-                stop.set()
-
-            def told_to_end() -> None:
-                log.warning("SIGUSR1: the machine is about to shut down")
-                tasks.create_task(end_node())
-
-            asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, told_to_end)
-            if shutdown.enabled:
-                from kubelet.shutdown.logind import Logind  # with the D-Bus library, which others need not load
-
-                tasks.create_task(Logind(shutdown.seconds, shutdown.shut_down, shutdown.cancel).run())
-
-            given = {"file": settings.pod_manifest_path, "http": settings.manifest_url}
-            sources = StaticSources([source for source, place in given.items() if place], manager.set_static)
-            if settings.pod_manifest_path:
-                folder = ManifestFolder(Path(settings.pod_manifest_path), name, complain)
-                period = parse_duration(settings.file_check_frequency)
-                tasks.create_task(folder.run(sources.reader("file"), period))
-            if settings.manifest_url:
-                url = ManifestURL(settings.manifest_url, parse_headers(settings.manifest_url_header), name, complain)
-                period = parse_duration(settings.http_check_frequency)
-                tasks.create_task(url.run(sources.reader("http"), period))
+            _end_with_machine(shutdown, stop, tasks)
+            for reading in _static_pods(settings, name, manager, partial(warn, "InvalidStaticPod")):
+                tasks.create_task(reading)
 
             metrics.NODE_NAME.labels(name).set(1)
             stats = StatsCollector(
@@ -266,6 +243,39 @@ async def kubelet(
     finally:
         await network.close()
         await runtime.close()
+
+
+def _end_with_machine(shutdown: ShutdownManager, stop: asyncio.Event, tasks: asyncio.TaskGroup) -> None:
+    """The machine's end is told by SIGUSR1 or by logind: pods end in their order first."""
+
+    async def end_node() -> None:
+        await shutdown.shut_down()
+        stop.set()
+
+    def told_to_end() -> None:
+        log.warning("SIGUSR1: the machine is about to shut down")
+        tasks.create_task(end_node())
+
+    asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, told_to_end)
+    if shutdown.enabled:
+        from kubelet.shutdown.logind import Logind  # with the D-Bus library, which others need not load
+
+        tasks.create_task(Logind(shutdown.seconds, shutdown.shut_down, shutdown.cancel).run())
+
+
+def _static_pods(
+    settings: KubeletSettings, node_name: str, manager: PodManager, complain: Callable[[str], None]
+) -> Iterator[Coroutine[Any, Any, None]]:
+    """What reads the manifests of this node's own. Without any the manager is told that there are none."""
+    given = {"file": settings.pod_manifest_path, "http": settings.manifest_url}
+    sources = StaticSources([source for source, place in given.items() if place], manager.set_static)
+    if settings.pod_manifest_path:
+        folder = ManifestFolder(Path(settings.pod_manifest_path), node_name, complain)
+        yield folder.run(sources.reader("file"), parse_duration(settings.file_check_frequency))
+    if settings.manifest_url:
+        headers = parse_headers(settings.manifest_url_header)
+        url = ManifestURL(settings.manifest_url, headers, node_name, complain)
+        yield url.run(sources.reader("http"), parse_duration(settings.http_check_frequency))
 
 
 def _identity(settings: KubeletSettings) -> NodeIdentity:
