@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from datetime import datetime, timedelta
 
+from kubelet.cri import RuntimeContainer
 from kubelet.pods.observed import LABEL_SANDBOX_ID
-from kubelet.types import KubeletConfig, RuntimeContainer
+from kubelet.types import KubeletConfig
 
 Unit = tuple[str, str]
 """A pod's uid and the name of a container in it."""

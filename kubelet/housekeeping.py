@@ -7,7 +7,8 @@ import logging
 from typing import Protocol
 
 from common.api.meta import meta_of
-from kubelet.types import NetworkError, PodSource, Runtime, RuntimeFailure
+from kubelet.cri import Runtime, RuntimeFailure
+from kubelet.types import NetworkError, PodSource
 
 log = logging.getLogger("kubelet.network")
 

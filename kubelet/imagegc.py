@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from common.api.time import now
-from kubelet.types import ImageStatus, Runtime, RuntimeFailure
+from kubelet.cri import ImageStatus, Runtime, RuntimeFailure
 
 log = logging.getLogger("kubelet.images")
 

@@ -16,10 +16,11 @@ from lightkube.models.core_v1 import Container
 from lightkube.resources.core_v1 import Pod
 
 from common.api.status import StatusError
+from kubelet.cri import ImageStatus, RegistryAuth, Runtime, RuntimeFailure, RuntimeUnavailable
 from kubelet.keyring import DEFAULT_REGISTRY, credentials, node_configs, secret_config
 from kubelet.pods.backoff import Backoff
 from kubelet.pods.identity import field_path, identity_of, spec_of
-from kubelet.types import ImageStatus, ObjectSource, RegistryAuth, Runtime, RuntimeFailure, RuntimeUnavailable
+from kubelet.types import ObjectSource
 
 _NAME = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
 _REFERENCE = re.compile(

@@ -16,7 +16,7 @@ from typing import Any
 
 from lightkube.resources.core_v1 import Secret
 
-from kubelet.types import RegistryAuth
+from kubelet.cri import RegistryAuth
 
 DEFAULT_REGISTRY = "docker.io"
 _DEFAULT_KEY = "index.docker.io"

@@ -25,6 +25,7 @@ from common.informer import InformerFactory
 from kubelet import metrics
 from kubelet.cgroups.tree import PodCgroups, no_cgroups
 from kubelet.containergc import over_the_limit
+from kubelet.cri import Runtime, RuntimeContainer, RuntimeFailure
 from kubelet.images import ImageManager, Recorder, format_duration
 from kubelet.logs.keeper import LogKeeper
 from kubelet.lookup import Lookup
@@ -41,16 +42,7 @@ from kubelet.pods.tools import Tools
 from kubelet.pods.worker import PodWorker, newest
 from kubelet.pods.writer import TRANSIENT
 from kubelet.staticpods.mirrors import MirrorClient, Mirrors, reflects
-from kubelet.types import (
-    Ending,
-    KubeletConfig,
-    Network,
-    ObjectSource,
-    Runtime,
-    RuntimeContainer,
-    RuntimeFailure,
-    Volumes,
-)
+from kubelet.types import Ending, KubeletConfig, Network, ObjectSource, Volumes
 
 log = logging.getLogger("kubelet")
 

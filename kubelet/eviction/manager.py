@@ -19,6 +19,7 @@ from lightkube.resources.core_v1 import Pod
 
 from common.api.meta import meta_of
 from common.api.pods import is_terminal
+from kubelet.cri import RuntimeFailure
 from kubelet.eviction.limits import is_limited, violation
 from kubelet.eviction.ranking import PodUsage, event_annotations, message, rank, reclaims_images
 from kubelet.eviction.signals import Observed, observe
@@ -27,7 +28,7 @@ from kubelet.eviction.thresholds import RESOURCES, Threshold, effective
 from kubelet.metrics import count_eviction
 from kubelet.node.machine import Machine, Usage
 from kubelet.pods.identity import identity_of
-from kubelet.types import Ending, RuntimeFailure
+from kubelet.types import Ending
 
 log = logging.getLogger("kubelet.eviction")
 

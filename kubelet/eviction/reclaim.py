@@ -12,8 +12,8 @@ from lightkube.resources.core_v1 import Pod
 
 from common.api.meta import meta_of
 from common.api.pods import is_terminal
+from kubelet.cri import ContainerState, Runtime, RuntimeFailure
 from kubelet.node.machine import Usage, read_usage
-from kubelet.types import ContainerState, Runtime, RuntimeFailure
 
 log = logging.getLogger("kubelet.eviction")
 

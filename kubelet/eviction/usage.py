@@ -11,8 +11,9 @@ from pathlib import Path
 from lightkube.resources.core_v1 import Pod
 
 from common.api.meta import meta_of
+from kubelet.cri import ContainerStats, Runtime, RuntimeContainer, RuntimeFailure
 from kubelet.eviction.ranking import ContainerUsage, PodUsage
-from kubelet.types import ContainerStats, DiskUsage, Runtime, RuntimeContainer, RuntimeFailure, Volumes
+from kubelet.types import DiskUsage, Volumes
 from kubelet.volumes.usage import tree_usage
 
 log = logging.getLogger("kubelet.eviction")

@@ -17,10 +17,10 @@ from typing import TypeVar, TypeVarTuple
 
 from inotify_simple import INotify, flags
 
+from kubelet.cri import RuntimeContainer
 from kubelet.logs.copy import LogCopy, Step
 from kubelet.logs.paths import LogPaths
 from kubelet.runtime.spec import LogLimits
-from kubelet.types import RuntimeContainer
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")

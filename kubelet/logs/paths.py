@@ -12,7 +12,7 @@ import shutil
 from collections.abc import Set
 from pathlib import Path
 
-from kubelet.types import RuntimeContainer
+from kubelet.cri import RuntimeContainer
 
 MAX_NAME = 255
 """Bytes of a file's name."""

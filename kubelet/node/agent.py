@@ -23,6 +23,7 @@ from common.api.status import AlreadyExists, NotFound
 from common.api.time import now
 from common.client import Client, PatchType
 from common.events import EventRecorder
+from kubelet.cri import ImageStatus, Runtime, RuntimeFailure, RuntimeVersion
 from kubelet.node.machine import Machine, file_system, read_machine
 from kubelet.node.status import (
     NodeIdentity,
@@ -34,7 +35,6 @@ from kubelet.node.status import (
     node_status,
     status_patch,
 )
-from kubelet.types import ImageStatus, Runtime, RuntimeFailure, RuntimeVersion
 
 log = logging.getLogger("kubelet.node")
 

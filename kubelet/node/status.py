@@ -28,9 +28,9 @@ from lightkube.resources.core_v1 import Node
 
 from common.api.quantity import format_quantity
 from common.api.taints import UNSCHEDULABLE
+from kubelet.cri import ImageStatus, RuntimeVersion
 from kubelet.eviction.thresholds import Threshold, reserved_for_eviction
 from kubelet.node.machine import FileSystem, Machine
-from kubelet.types import ImageStatus, RuntimeVersion
 
 KUBELET_VERSION = "v1.32.0"
 """The version whose behaviour is offered: clients and the scheduler compare it."""

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 
 from lightkube.models.core_v1 import Container, PodSpec
 
+from kubelet.cri import ContainerState, RuntimeContainer
 from kubelet.pods.observed import PodObservation
-from kubelet.types import ContainerState, RuntimeContainer
 
 LABEL_HASH = "io.kubernetes.container.hash"
 

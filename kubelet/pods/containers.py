@@ -15,25 +15,14 @@ from lightkube.resources.core_v1 import Pod
 
 from common.api.pods import amounts, qos_class
 from kubelet.cgroups import values as cgroups
+from kubelet.cri import ContainerConfig, Device, ImageStatus, Mount, PodSandboxConfig, Resources
 from kubelet.pods.actions import LABEL_HASH, container_hash, is_sidecar
 from kubelet.pods.environment import ConfigError
 from kubelet.pods.expansion import expand, expand_all, undefined
 from kubelet.pods.identity import grace_period, identity_of, spec_of
 from kubelet.pods.security import must_run_as_non_root, sandbox_security, security_context, verify_non_root
 from kubelet.pods.sysctls import dotted
-from kubelet.types import (
-    ContainerConfig,
-    Device,
-    ImageStatus,
-    KubeletConfig,
-    Mount,
-    MountedVolume,
-    PodSandboxConfig,
-    PortMapping,
-    Resources,
-    SubPath,
-    VolumeError,
-)
+from kubelet.types import KubeletConfig, MountedVolume, PortMapping, SubPath, VolumeError
 
 LABEL_GRACE_PERIOD = "io.kubernetes.pod.terminationGracePeriod"
 SANDBOX_OOM_SCORE = -998

@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 from lightkube.models.core_v1 import Container, ExecAction, GRPCAction, HTTPGetAction, LifecycleHandler, Probe
 
-from kubelet.types import Runtime, RuntimeFailure
+from kubelet.cri import Runtime, RuntimeFailure
 
 MAX_BODY = 10 * 1024
 """Bytes that are read of what a container answers; the rest says nothing about its health."""

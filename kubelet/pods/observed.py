@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from kubelet.types import RuntimeContainer
+from kubelet.cri import RuntimeContainer
 
 LABEL_SANDBOX_ID = "io.kubernetes.sandbox.id"
 

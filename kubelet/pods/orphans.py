@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 
+from kubelet.cri import RuntimeContainer
 from kubelet.pods.containers import LABEL_GRACE_PERIOD
 from kubelet.pods.files import PodDirectory
 from kubelet.pods.identity import DEFAULT_GRACE_PERIOD
 from kubelet.pods.observed import PodObservation
 from kubelet.pods.tools import Tools
-from kubelet.types import RuntimeContainer
 
 log = logging.getLogger(__name__)
 

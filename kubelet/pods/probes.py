@@ -16,12 +16,12 @@ from typing import Literal
 
 from lightkube.models.core_v1 import Container, Probe
 
+from kubelet.cri import RuntimeContainer
 from kubelet.pods import probemetrics
 from kubelet.pods.actions import ProbeFindings
 from kubelet.pods.backoff import utcnow
 from kubelet.pods.handlers import Handlers, Outcome, Target
 from kubelet.pods.identity import PodIdentity
-from kubelet.types import RuntimeContainer
 
 Kind = Literal["startup", "liveness", "readiness"]
 KINDS: tuple[Kind, ...] = ("startup", "liveness", "readiness")

@@ -11,6 +11,7 @@ from lightkube.resources.core_v1 import Pod
 
 from common.api.meta import clone
 from common.api.time import now
+from kubelet.cri import ContainerState, RuntimeContainer, RuntimeFailure
 from kubelet.pods.conditions import CONDITIONS, DISRUPTION
 from kubelet.pods.files import PodDirectory
 from kubelet.pods.identity import find_container, identity_of, spec_of
@@ -18,7 +19,7 @@ from kubelet.pods.observed import PodObservation
 from kubelet.pods.resources import resizable, show
 from kubelet.pods.status import Findings, Waiting, build_status, rejected_status
 from kubelet.pods.tools import Tools
-from kubelet.types import ContainerState, Ending, RuntimeContainer, RuntimeFailure
+from kubelet.types import Ending
 
 FALLBACK_LINES, FALLBACK_BYTES = 80, 2048
 

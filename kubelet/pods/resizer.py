@@ -14,12 +14,12 @@ from pathlib import Path
 
 from lightkube.resources.core_v1 import Pod
 
+from kubelet.cri import RuntimeFailure, RuntimeUnavailable
 from kubelet.pods import resources
 from kubelet.pods.identity import identity_of, spec_of
 from kubelet.pods.observed import PodObservation
 from kubelet.pods.resources import Allocation, Step
 from kubelet.pods.tools import Tools
-from kubelet.types import RuntimeFailure, RuntimeUnavailable
 
 log = logging.getLogger(__name__)
 

@@ -15,11 +15,12 @@ from lightkube.resources.core_v1 import Pod
 from common.api.meta import clone
 from common.api.pods import amounts
 from kubelet.cgroups.values import MIN_SHARES
+from kubelet.cri import Resources, RuntimeContainer
 from kubelet.pods.actions import is_sidecar
 from kubelet.pods.containers import resources as in_kernel_terms
 from kubelet.pods.identity import spec_of
 from kubelet.pods.observed import PodObservation
-from kubelet.types import KubeletConfig, Resources, RuntimeContainer
+from kubelet.types import KubeletConfig
 
 RESIZABLE = ("cpu", "memory")
 Allocation = dict[str, dict[str, dict[str, str]]]

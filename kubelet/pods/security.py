@@ -12,9 +12,9 @@ from lightkube.models.core_v1 import Container, PodSpec
 from lightkube.resources.core_v1 import Pod
 
 from common.api.meta import annotations_of
+from kubelet.cri import ImageStatus, SecurityContext, SELinuxLabel
 from kubelet.pods.environment import ConfigError
 from kubelet.pods.identity import identity_of, spec_of
-from kubelet.types import ImageStatus, SecurityContext, SELinuxLabel
 
 APPARMOR_ANNOTATION = "container.apparmor.security.beta.kubernetes.io/"
 _LOCALHOST = "localhost/"

@@ -18,6 +18,14 @@ from lightkube.resources.core_v1 import ConfigMap, Pod, Secret
 from lightkube.resources.node_v1 import RuntimeClass
 
 from common.api.status import NotFound, StatusError
+from kubelet.cri import (
+    ContainerState,
+    ImageStatus,
+    RuntimeContainer,
+    RuntimeFailure,
+    RuntimeNotFound,
+    RuntimeUnavailable,
+)
 from kubelet.images import ImageError
 from kubelet.pods.containers import Inputs, PodFiles, container_config, port_mappings, sandbox_config
 from kubelet.pods.environment import (
@@ -35,17 +43,7 @@ from kubelet.pods.observed import PodObservation
 from kubelet.pods.slots import StartSlot
 from kubelet.pods.status import Waiting
 from kubelet.pods.tools import Tools
-from kubelet.types import (
-    ContainerState,
-    ImageStatus,
-    KubeletConfig,
-    MountedVolume,
-    NetworkError,
-    RuntimeContainer,
-    RuntimeFailure,
-    RuntimeNotFound,
-    RuntimeUnavailable,
-)
+from kubelet.types import KubeletConfig, MountedVolume, NetworkError
 
 T = TypeVar("T")
 POST_START_LIMIT = 86400.0

@@ -26,13 +26,13 @@ from lightkube.resources.core_v1 import Pod
 
 from common.api.meta import is_deleting
 from common.api.pods import qos_class
+from kubelet.cri import ContainerState as RuntimeState
+from kubelet.cri import RuntimeContainer
 from kubelet.pods.actions import is_sidecar, should_restart
 from kubelet.pods.conditions import CONDITIONS, build_conditions
 from kubelet.pods.identity import as_container, spec_of
 from kubelet.pods.observed import PodObservation
 from kubelet.pods.phase import compute_phase
-from kubelet.types import ContainerState as RuntimeState
-from kubelet.types import RuntimeContainer
 
 __all__ = ["CONDITIONS", "Findings", "Waiting", "build_status", "rejected_status", "termination_reason"]
 

@@ -12,12 +12,12 @@ from collections.abc import Iterable
 from lightkube.models.core_v1 import PodSpec
 from lightkube.resources.core_v1 import Pod
 
+from kubelet.cri import RuntimeContainer
 from kubelet.pods.actions import is_sidecar
 from kubelet.pods.handlers import Outcome, Target
 from kubelet.pods.identity import find_container, identity_of, spec_of
 from kubelet.pods.observed import PodObservation
 from kubelet.pods.tools import Tools
-from kubelet.types import RuntimeContainer
 
 # What a container keeps of its grace period however long its preStop hook took.
 MINIMUM_GRACE = 2.0

@@ -11,12 +11,13 @@ from lightkube.resources.core_v1 import Pod, Service
 
 from common.client import Client
 from kubelet.cgroups.tree import PodCgroups, no_cgroups
+from kubelet.cri import Runtime
 from kubelet.images import ImageManager, Recorder
 from kubelet.logs.keeper import LogKeeper
 from kubelet.pods.backoff import Backoff
 from kubelet.pods.handlers import Handlers
 from kubelet.pods.identity import field_path, spec_of
-from kubelet.types import KubeletConfig, Network, ObjectSource, Runtime, SubPath, Volumes
+from kubelet.types import KubeletConfig, Network, ObjectSource, SubPath, Volumes
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from common.api.meta import clone, is_deleting
 from common.api.time import now
 from kubelet import metrics
 from kubelet.containergc import surplus
+from kubelet.cri import RuntimeFailure, RuntimeUnavailable
 from kubelet.pods.actions import Actions, compute_actions
 from kubelet.pods.files import PodDirectory
 from kubelet.pods.identity import (
@@ -40,7 +41,7 @@ from kubelet.pods.terminator import Terminator
 from kubelet.pods.tools import Tools
 from kubelet.pods.waits import FIRST_RETRY, MAX_RETRY, interruptible, repeated
 from kubelet.pods.writer import StatusWriter, delete_pod
-from kubelet.types import Ending, NetworkError, RuntimeFailure, RuntimeUnavailable, VolumeError
+from kubelet.types import Ending, NetworkError, VolumeError
 
 log = logging.getLogger(__name__)
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
 
-from kubelet.types import CgroupDetails, ContainerStats
+from kubelet.cri import CgroupDetails, ContainerStats
 
 UNIFIED = ""
 """The name of the one tree of version 2, among the controllers' names of version 1."""

@@ -1,4 +1,4 @@
-"""The kubelet's :class:`kubelet.types.Runtime` on Docker.
+"""The kubelet's :class:`kubelet.cri.Runtime` on Docker.
 
 Lists are cheap for Docker and tell little; inspections tell all and cost more. So what an inspection said is kept for
 as long as the list shows the container in the same state, and forgotten when Docker's events say that something
@@ -18,14 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from kubelet.runtime import inspect, spec
-from kubelet.runtime.figures import Figures
-from kubelet.runtime.hijack import HijackedSession, open_hijacked
-from kubelet.runtime.naming import LABEL_NODE
-from kubelet.runtime.pool import DockerPool
-from kubelet.runtime.processes import kill_member
-from kubelet.runtime.streams import DockerStreams, back_off, demultiplex, json_objects, limited
-from kubelet.types import (
+from kubelet.cri import (
     LABEL_POD_UID,
     ContainerConfig,
     ContainerStats,
@@ -44,6 +37,13 @@ from kubelet.types import (
     RuntimeVersion,
     Stream,
 )
+from kubelet.runtime import inspect, spec
+from kubelet.runtime.figures import Figures
+from kubelet.runtime.hijack import HijackedSession, open_hijacked
+from kubelet.runtime.naming import LABEL_NODE
+from kubelet.runtime.pool import DockerPool
+from kubelet.runtime.processes import kill_member
+from kubelet.runtime.streams import DockerStreams, back_off, demultiplex, json_objects, limited
 
 log = logging.getLogger(__name__)
 

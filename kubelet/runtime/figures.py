@@ -6,8 +6,8 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
+from kubelet.cri import ContainerStats, RuntimeContainer, RuntimeFailure
 from kubelet.runtime.cgroups import CgroupMissing, Cgroups
-from kubelet.types import ContainerStats, RuntimeContainer, RuntimeFailure
 
 log = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
-from kubelet.types import RuntimeFailure, RuntimeNotFound, RuntimeUnavailable, Stream
+from kubelet.cri import RuntimeFailure, RuntimeNotFound, RuntimeUnavailable, Stream
 
 CONNECT_TIMEOUT = 10.0
 CHUNK = 32 * 1024
@@ -84,7 +84,7 @@ async def read_frames(reader: asyncio.StreamReader, *, tty: bool) -> AsyncIterat
 
 
 class HijackedSession:
-    """An :class:`kubelet.types.ExecSession` over a hijacked connection."""
+    """An :class:`kubelet.cri.ExecSession` over a hijacked connection."""
 
     def __init__(
         self,

@@ -7,8 +7,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from kubelet.runtime.naming import LABEL_ATTEMPT, LABEL_IMAGE_REF
-from kubelet.types import (
+from kubelet.cri import (
     LABEL_CONTAINER_NAME,
     LABEL_POD_NAME,
     LABEL_POD_NAMESPACE,
@@ -20,6 +19,7 @@ from kubelet.types import (
     RuntimeContainer,
     RuntimeEvent,
 )
+from kubelet.runtime.naming import LABEL_ATTEMPT, LABEL_IMAGE_REF
 
 _STATES = {
     "created": ContainerState.CREATED,

@@ -7,6 +7,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
+from kubelet.cri import RuntimeFailure
 from kubelet.metrics import (
     RUNTIME_DURATION,
     RUNTIME_ERRORS,
@@ -16,7 +17,6 @@ from kubelet.metrics import (
     STARTED_POD_ERRORS,
     STARTED_PODS,
 )
-from kubelet.types import RuntimeFailure
 
 R = TypeVar("R")
 

@@ -8,13 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from kubelet.types import (
-    LABEL_CONTAINER_NAME,
-    LABEL_POD_NAME,
-    LABEL_POD_NAMESPACE,
-    LABEL_POD_UID,
-    SANDBOX_NAME,
-)
+from kubelet.cri import LABEL_CONTAINER_NAME, LABEL_POD_NAME, LABEL_POD_NAMESPACE, LABEL_POD_UID, SANDBOX_NAME
 
 LABEL_ATTEMPT = "io.kubernetes.container.restartCount"
 LABEL_SANDBOX_ID = "io.kubernetes.sandbox.id"

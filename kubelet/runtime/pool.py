@@ -18,7 +18,7 @@ import docker
 import requests
 from docker.errors import APIError, DockerException, ImageNotFound, NotFound
 
-from kubelet.types import RuntimeFailure, RuntimeNotFound, RuntimeUnavailable
+from kubelet.cri import RuntimeFailure, RuntimeNotFound, RuntimeUnavailable
 
 T = TypeVar("T")
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from kubelet.cri import SANDBOX_NAME, ContainerConfig, Device, Mount, PodSandboxConfig, Resources, SecurityContext
 from kubelet.runtime.naming import (
     LABEL_IMAGE_REF,
     LABEL_SANDBOX_ID,
@@ -17,7 +18,6 @@ from kubelet.runtime.naming import (
     container_name,
     identity_labels,
 )
-from kubelet.types import SANDBOX_NAME, ContainerConfig, Device, Mount, PodSandboxConfig, Resources, SecurityContext
 
 
 @dataclass(frozen=True, slots=True)

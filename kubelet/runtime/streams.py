@@ -11,8 +11,8 @@ from typing import Any
 
 import httpx
 
+from kubelet.cri import RuntimeFailure, RuntimeNotFound, RuntimeUnavailable, Stream
 from kubelet.runtime.hijack import FRAME_HEADER, STREAMS
-from kubelet.types import RuntimeFailure, RuntimeNotFound, RuntimeUnavailable, Stream
 
 log = logging.getLogger(__name__)
 

@@ -18,6 +18,7 @@ from starlette.websockets import WebSocket
 
 from common.api.status import BadRequest, StatusError
 from common.tunnel import Tunnel, tunnel_of
+from kubelet.cri import ExecSession, Runtime, RuntimeFailure
 from kubelet.logs.reader import LogOptions
 from kubelet.pods.identity import find_container
 from kubelet.server import logs, portforward, portforward_websocket, remotecommand, websockets
@@ -26,7 +27,7 @@ from kubelet.server.diagnostics import Diagnostics
 from kubelet.server.metrics import Counted, Figures
 from kubelet.server.session import refusal
 from kubelet.stats.collector import StatsCollector
-from kubelet.types import ExecSession, PodSource, Runtime, RuntimeFailure
+from kubelet.types import PodSource
 
 ReadLogs = Callable[[str, LogOptions], AsyncIterator[bytes]]
 OpenSession = Callable[[], Awaitable[ExecSession]]

@@ -20,7 +20,8 @@ from starlette.responses import FileResponse, HTMLResponse, JSONResponse, PlainT
 from starlette.routing import Route
 
 from common.api.status import BadRequest, NotFound
-from kubelet.types import PodSource, Runtime
+from kubelet.cri import Runtime
+from kubelet.types import PodSource
 
 RUN_SECONDS = 60.0
 

@@ -15,13 +15,13 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from kubelet import metrics
+from kubelet.cri import Runtime, RuntimeFailure
 from kubelet.node.machine import Machine, read_machine
 from kubelet.server.logs import truth
 from kubelet.stats.cadvisor import cadvisor_metrics
 from kubelet.stats.collector import Measured, StatsCollector
 from kubelet.stats.exposition import CONTENT_TYPE, Family, counter, gauge, labels, render
 from kubelet.stats.resource import resource_metrics
-from kubelet.types import Runtime, RuntimeFailure
 
 log = logging.getLogger("kubelet.server")
 

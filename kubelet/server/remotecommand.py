@@ -17,12 +17,12 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from common.tunnel import Tunnel
+from kubelet.cri import ExecSession, Stream
 from kubelet.server import channels
 from kubelet.server.channels import ProtocolError, Resize
 from kubelet.server.session import ClientGone, Stdin, run_session
 from kubelet.server.spdy.connection import SpdyConnection, SpdyStream
 from kubelet.server.upgrade import upgrade
-from kubelet.types import ExecSession, Stream
 
 log = logging.getLogger("kubelet.server")
 

@@ -16,9 +16,9 @@ from typing import Protocol
 from starlette.responses import PlainTextResponse
 
 from common.api.status import StatusError
+from kubelet.cri import ExecSession, RuntimeFailure, RuntimeNotFound, Stream
 from kubelet.server import channels
 from kubelet.server.channels import ProtocolError, Resize
-from kubelet.types import ExecSession, RuntimeFailure, RuntimeNotFound, Stream
 
 log = logging.getLogger("kubelet.server")
 

@@ -9,10 +9,10 @@ from starlette.responses import PlainTextResponse
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from common.api.status import StatusError
+from kubelet.cri import ExecSession, RuntimeFailure, Stream
 from kubelet.server import channels
 from kubelet.server.channels import Resize
 from kubelet.server.session import ClientGone, Stdin, refusal, run_session
-from kubelet.types import ExecSession, RuntimeFailure, Stream
 
 log = logging.getLogger("kubelet.server")
 

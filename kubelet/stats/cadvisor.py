@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from kubelet.cri import CgroupDetails, ContainerStats, RuntimeContainer
 from kubelet.node.machine import Machine
 from kubelet.stats.collector import Measured
 from kubelet.stats.exposition import Family, counter, gauge, labels, milliseconds
 from kubelet.stats.network import Interface
 from kubelet.stats.samples import PodSamples
 from kubelet.stats.summary import PodPlaces
-from kubelet.types import CgroupDetails, ContainerStats, RuntimeContainer
 
 Value = Callable[[ContainerStats, CgroupDetails], float | None]
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from lightkube.resources.core_v1 import Pod
 
+from kubelet.cri import Runtime, RuntimeFailure
 from kubelet.node.machine import FileSystem, file_system
 from kubelet.stats import summary
 from kubelet.stats.disk import Disks, Usage, Wanted
@@ -22,7 +23,6 @@ from kubelet.stats.node import NodeFigures, ProcessFigures, peer_of, read_node, 
 from kubelet.stats.places import COUNTED, VolumePlace, layer_of, logs_of, source_of, volume_places
 from kubelet.stats.samples import PodSamples, Rates, Reading, Sampler
 from kubelet.stats.summary import NodePlaces, PodPlaces
-from kubelet.types import Runtime, RuntimeFailure
 
 log = logging.getLogger("kubelet.stats")
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from lightkube.models.core_v1 import Volume
 from lightkube.resources.core_v1 import Pod
 
+from kubelet.cri import RuntimeContainer
 from kubelet.stats.disk import Wanted
-from kubelet.types import RuntimeContainer
 
 COUNTED = {
     "emptyDir": "kubernetes.io~empty-dir",

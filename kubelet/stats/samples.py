@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from kubelet.types import ContainerStats, Runtime, RuntimeContainer
+from kubelet.cri import ContainerStats, Runtime, RuntimeContainer
 
 MIN_AGE = 1.0
 """Seconds: who asks more often is told the same."""

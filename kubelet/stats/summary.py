@@ -11,13 +11,13 @@ from datetime import UTC, datetime
 from typing import Any
 
 from common.api.time import to_rfc3339
+from kubelet.cri import ContainerStats, RuntimeContainer
 from kubelet.node.machine import FileSystem
 from kubelet.stats.disk import Usage
 from kubelet.stats.network import Interface
 from kubelet.stats.node import NodeFigures, ProcessFigures
 from kubelet.stats.places import VolumePlace
 from kubelet.stats.samples import PodSamples, Reading, Sample
-from kubelet.types import ContainerStats, RuntimeContainer
 
 Document = dict[str, Any]
 

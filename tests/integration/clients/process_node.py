@@ -23,7 +23,7 @@ ENOUGH = 20
 
 
 class Session:
-    """A process as an exec: see kubelet.types.ExecSession."""
+    """A process as an exec: see kubelet.cri.ExecSession."""
 
     def __init__(self, process: Process) -> None:
         self._process = process

@@ -9,8 +9,8 @@ from pathlib import Path
 import docker
 import pytest
 
+from kubelet.cri import RuntimeEvent, RuntimeUnavailable
 from kubelet.runtime.docker import DockerRuntime
-from kubelet.types import RuntimeEvent, RuntimeUnavailable
 from tests.integration.kubelet.conftest import Node, app, eventually
 from tests.integration.kubelet.docker_proxy import DockerProxy
 

@@ -7,9 +7,9 @@ from datetime import UTC, datetime, timedelta
 import docker
 import pytest
 
+from kubelet.cri import ImageStatus
 from kubelet.imagegc import Disk, GCPolicy, ImageGC
 from kubelet.runtime.docker import DockerRuntime
-from kubelet.types import ImageStatus
 from tests.integration.kubelet.conftest import Node
 from tests.integration.kubelet.test_runtime import start
 

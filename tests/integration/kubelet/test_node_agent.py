@@ -12,10 +12,10 @@ from lightkube.resources.core_v1 import Node
 
 from common.client import Client, ClusterConfig
 from common.events import EventRecorder
+from kubelet.cri import ImageStatus, RuntimeUnavailable, RuntimeVersion
 from kubelet.node.agent import NodeAgent
 from kubelet.node.lease import NodeLease
 from kubelet.node.status import NodeIdentity
-from kubelet.types import ImageStatus, RuntimeUnavailable, RuntimeVersion
 
 NAME = "node-a"
 

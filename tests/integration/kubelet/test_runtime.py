@@ -7,8 +7,8 @@ import uuid
 
 import pytest
 
+from kubelet.cri import ContainerConfig, ContainerState, PodSandboxConfig, RuntimeNotFound, RuntimeUnavailable
 from kubelet.runtime.docker import DockerRuntime
-from kubelet.types import ContainerConfig, ContainerState, PodSandboxConfig, RuntimeNotFound, RuntimeUnavailable
 from tests.integration.kubelet.conftest import Node, eventually
 
 

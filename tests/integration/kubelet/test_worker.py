@@ -10,8 +10,9 @@ import docker
 import pytest
 from lightkube.resources.core_v1 import ConfigMap, Pod, Secret, Service
 
+from kubelet.cri import RuntimeUnavailable
 from kubelet.pods.worker import PodWorker
-from kubelet.types import MountedVolume, RuntimeUnavailable
+from kubelet.types import MountedVolume
 from kubelet.volumes.subpath import clean_up
 from tests.integration.kubelet.conftest import Node, app, eventually
 

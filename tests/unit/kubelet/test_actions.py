@@ -8,9 +8,9 @@ from typing import Any
 
 from lightkube.models.core_v1 import EphemeralContainer, PodSpec
 
+from kubelet.cri import SANDBOX_NAME, ContainerState, RuntimeContainer
 from kubelet.pods.actions import LABEL_HASH, ProbeFindings, compute_actions, container_hash
 from kubelet.pods.observed import LABEL_SANDBOX_ID, observe
-from kubelet.types import SANDBOX_NAME, ContainerState, RuntimeContainer
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 RUNNING, EXITED, CREATED = ContainerState.RUNNING, ContainerState.EXITED, ContainerState.CREATED

@@ -6,8 +6,9 @@ import dataclasses
 from datetime import UTC, datetime, timedelta
 
 from kubelet.containergc import over_the_limit, surplus
+from kubelet.cri import SANDBOX_NAME, ContainerState, RuntimeContainer
 from kubelet.pods.observed import LABEL_SANDBOX_ID
-from kubelet.types import SANDBOX_NAME, ContainerState, KubeletConfig, RuntimeContainer
+from kubelet.types import KubeletConfig
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 LATER = START + timedelta(hours=1)

@@ -11,6 +11,7 @@ import pytest
 from lightkube.models.core_v1 import PodSpec
 from lightkube.resources.core_v1 import Pod
 
+from kubelet.cri import ContainerState, Device, ImageStatus
 from kubelet.images import ImageError, Reference, format_duration, parse_reference
 from kubelet.keyring import credentials
 from kubelet.pods.backoff import Backoff
@@ -19,7 +20,7 @@ from kubelet.pods.environment import ConfigError
 from kubelet.pods.files import DNSConfig, dns_config, hosts_file, parse_resolv_conf
 from kubelet.runtime import inspect
 from kubelet.runtime.spec import container_body, sandbox_body
-from kubelet.types import ContainerState, Device, ImageStatus, KubeletConfig, MountedVolume
+from kubelet.types import KubeletConfig, MountedVolume
 
 CONFIG = KubeletConfig("n1", ("192.0.2.1",), cluster_dns=("10.96.0.10",), capacity={"cpu": 2000, "memory": 4 << 30})
 IMAGE = ImageStatus("sha256:1", ("i:1",), (), 1)

@@ -16,9 +16,9 @@ from urllib.parse import parse_qs, urlparse
 
 import pytest
 
+from kubelet.cri import ContainerConfig, RuntimeFailure, RuntimeUnavailable
 from kubelet.runtime.docker import DockerRuntime
 from kubelet.runtime.pool import DockerPool
-from kubelet.types import ContainerConfig, RuntimeFailure, RuntimeUnavailable
 
 Answer = tuple[int, object]
 CONFIG = ContainerConfig("web", "ns", "u", "app", 0, "sha256:1")

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from kubelet.cri import ImageStatus, RuntimeFailure
 from kubelet.imagegc import Disk, GCPolicy, ImageGC, bytes_to_free, candidates, detect, outdated
-from kubelet.types import ImageStatus, RuntimeFailure
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 GIB = 1 << 30

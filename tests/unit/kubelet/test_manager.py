@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 from lightkube.resources.core_v1 import Pod
 
+from kubelet.cri import RuntimeUnavailable
 from kubelet.manager import WORKER_RETRY_SECONDS, PodManager
 from kubelet.pods.worker import PodWorker
-from kubelet.types import KubeletConfig, RuntimeUnavailable
+from kubelet.types import KubeletConfig
 
 
 class AwayRuntime:

@@ -15,6 +15,7 @@ from lightkube.resources.coordination_v1 import Lease
 from lightkube.resources.core_v1 import Node
 
 from common.api.status import AlreadyExists, Conflict, NotFound, ServiceUnavailable
+from kubelet.cri import ImageStatus, RuntimeUnavailable, RuntimeVersion
 from kubelet.eviction.thresholds import parse_thresholds
 from kubelet.node import status as node
 from kubelet.node.agent import NodeAgent
@@ -23,7 +24,6 @@ from kubelet.node.machine import FileSystem, Machine, os_release, read_machine, 
 from kubelet.node.memory import meminfo
 from kubelet.node.status import NodeIdentity, Observation
 from kubelet.settings import KubeletSettings, parse_labels, parse_reserved, parse_taints
-from kubelet.types import ImageStatus, RuntimeUnavailable, RuntimeVersion
 
 GIB = 1 << 30
 MACHINE = Machine(cpus=2, memory=8 * GIB, hugepages={"2Mi": 4 << 20}, boot_id="boot-1", kernel_version="6.1")

@@ -7,6 +7,7 @@ from typing import Any
 
 from lightkube.models.core_v1 import NodeAddress, NodeStatus, Taint
 
+from kubelet.cri import ImageStatus
 from kubelet.eviction.thresholds import parse_thresholds
 from kubelet.node.machine import FileSystem, Machine
 from kubelet.node.status import (
@@ -19,7 +20,6 @@ from kubelet.node.status import (
     node_status,
     status_patch,
 )
-from kubelet.types import ImageStatus
 
 GIB = 1 << 30
 MACHINE = Machine(cpus=2, memory=8 * GIB, hugepages={"2Mi": 4 << 20})

@@ -11,11 +11,11 @@ import pytest
 from lightkube.models.core_v1 import EphemeralContainer, PodStatus
 from lightkube.resources.core_v1 import Pod
 
+from kubelet.cri import SANDBOX_NAME, ContainerState, RuntimeContainer
 from kubelet.pods.identity import PodIdentity
 from kubelet.pods.observed import observe
 from kubelet.pods.status import Findings, Waiting, build_status
 from kubelet.pods.writer import status_patch
-from kubelet.types import SANDBOX_NAME, ContainerState, RuntimeContainer
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 RUNNING, EXITED = ContainerState.RUNNING, ContainerState.EXITED

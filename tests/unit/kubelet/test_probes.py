@@ -11,9 +11,9 @@ import httpx
 import pytest
 from lightkube.models.core_v1 import Container, ExecAction, HTTPGetAction, LifecycleHandler, Probe
 
+from kubelet.cri import ContainerState, RuntimeContainer, RuntimeUnavailable
 from kubelet.pods.handlers import Handlers, Outcome, Target
 from kubelet.pods.probes import PodProbes
-from kubelet.types import ContainerState, RuntimeContainer, RuntimeUnavailable
 
 AWAY = RuntimeUnavailable("cannot connect to the Docker daemon")
 

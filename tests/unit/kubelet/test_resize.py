@@ -11,10 +11,11 @@ from typing import Any
 from lightkube.models.core_v1 import ContainerStatus
 from lightkube.resources.core_v1 import Pod
 
+from kubelet.cri import SANDBOX_NAME, ContainerState, Resources, RuntimeContainer
 from kubelet.pods.observed import LABEL_SANDBOX_ID, PodObservation
 from kubelet.pods.resizer import FILE, Resizer
 from kubelet.pods.resources import allocation_of, same, show, steps, with_allocation
-from kubelet.types import SANDBOX_NAME, ContainerState, KubeletConfig, Resources, RuntimeContainer
+from kubelet.types import KubeletConfig
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 CONFIG = KubeletConfig("n1", ())

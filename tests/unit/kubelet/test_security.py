@@ -9,10 +9,10 @@ import pytest
 from lightkube.models.core_v1 import PodSpec
 from lightkube.resources.core_v1 import Pod
 
+from kubelet.cri import ContainerConfig, PodSandboxConfig, SecurityContext, SELinuxLabel
 from kubelet.pods import apparmor, sysctls
 from kubelet.pods.security import APPARMOR_ANNOTATION, sandbox_security, security_context
 from kubelet.runtime.spec import container_body, sandbox_body
-from kubelet.types import ContainerConfig, PodSandboxConfig, SecurityContext, SELinuxLabel
 
 
 def pod(own: dict[str, Any], shared: dict[str, Any] | None = None, **annotations: str) -> Pod:

@@ -19,11 +19,11 @@ from starlette.testclient import TestClient, WebSocketDenialResponse
 
 from common.api.status import BadRequest, NotFound
 from common.serving import PeerIdentity
+from kubelet.cri import ContainerState, ContainerStats, RuntimeContainer, RuntimeFailure, RuntimeNotFound
 from kubelet.logs.reader import LogOptions
 from kubelet.server.app import KubeletServer
 from kubelet.server.logs import parse_options
 from kubelet.stats.collector import StatsCollector
-from kubelet.types import ContainerState, ContainerStats, RuntimeContainer, RuntimeFailure, RuntimeNotFound
 
 API_SERVER = PeerIdentity("kube-apiserver-kubelet-client", ("system:masters",))
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)

@@ -21,6 +21,7 @@ from lightkube.models.core_v1 import (
 from lightkube.models.meta_v1 import ObjectMeta
 from lightkube.resources.core_v1 import Pod
 
+from kubelet.cri import ContainerState, ContainerStats, RuntimeContainer, RuntimeNotFound
 from kubelet.node.machine import FileSystem
 from kubelet.runtime.cgroups import CgroupMissing, Cgroups, of_container, parse_membership, parse_mounts
 from kubelet.runtime.figures import Figures
@@ -32,7 +33,6 @@ from kubelet.stats.places import logs_of, volume_places
 from kubelet.stats.resource import resource_metrics
 from kubelet.stats.samples import Rates, Sampler, pod_cgroup, pods_cgroup
 from kubelet.stats.summary import PodPlaces, pod_stats
-from kubelet.types import ContainerState, ContainerStats, RuntimeContainer, RuntimeNotFound
 
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 UID = "11111111-2222-3333-4444-555555555555"

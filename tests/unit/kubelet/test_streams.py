@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from kubelet.cri import RuntimeFailure
 from kubelet.runtime.streams import MAX_FRAME, DockerStreams, demultiplex, json_objects
-from kubelet.types import RuntimeFailure
 
 
 async def test_a_stream_that_falls_silent_is_given_up(tmp_path: Path) -> None:
