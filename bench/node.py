@@ -29,7 +29,7 @@ def measure(count: int, seconds: int) -> str:
     lines = []
     with built_image() as image, tempfile.TemporaryDirectory(prefix="cox-bench-") as folder:
         lines += [docker_limit(image, 1, 1), docker_limit(image, count, PARALLEL)]
-        with Machine(Path(folder), image) as machine:
+        with Machine(Path(folder), image, {"file-check-frequency": "20s"}) as machine:
             machine.start()
             machine.start_scheduler()
             kubectl = machine.kubectl().words()
