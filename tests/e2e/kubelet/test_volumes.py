@@ -158,7 +158,7 @@ async def test_folders_within_folders_without_end_are_removed(volumes: VolumeMan
 
 
 class ShortLived(Server):
-    """Its tokens live so short that each look wants a new one."""
+    """Its tokens are old when they come: each look wants a new one."""
 
     given = 0
 
@@ -166,8 +166,11 @@ class ShortLived(Server):
         if self.given < 0:
             raise ServiceUnavailable("connection refused")
         self.given += 1
-        expires = to_rfc3339(datetime.now(UTC) + timedelta(seconds=8))
-        return {"spec": {"expirationSeconds": 8}, "status": {"token": f"{self.given}", "expirationTimestamp": expires}}
+        expires = to_rfc3339(datetime.now(UTC) + timedelta(minutes=1))
+        return {
+            "spec": {"expirationSeconds": 600},
+            "status": {"token": f"{self.given}", "expirationTimestamp": expires},
+        }
 
 
 async def test_a_token_that_is_renewed_comes_into_its_file(tmp_path: Path) -> None:
