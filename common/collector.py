@@ -9,9 +9,9 @@ some thousand at a time (a millisecond), everything every FULL_SECONDS, and what
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import ctypes
 import gc
+
+from common import heap
 
 YOUNG, MIDDLE = 1500, 6
 """Allocations between two looks at the young, and such looks between two at those that survived one."""
@@ -27,17 +27,12 @@ async def run() -> None:
     await asyncio.sleep(FREEZE_SECONDS)
     gc.collect()
     gc.freeze()
-    give_back()
+    await asyncio.to_thread(heap.give_back)
     while True:
         await asyncio.sleep(FULL_SECONDS)
         if has_worked():
             gc.collect()
-
-
-def give_back() -> None:
-    """To the system, what was needed at the start alone. glibc's; where it is another, nothing happens."""
-    with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None).malloc_trim(0)
+            await asyncio.to_thread(heap.give_back)
 
 
 def has_worked() -> bool:

@@ -24,7 +24,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from common import collector
+from common import collector, heap
 from common.api.duration import parse_duration
 from common.serving import TLSOptions, serve
 
@@ -237,6 +237,7 @@ def run(
     With a ``port``, health and metrics are served there, over TLS (settings.tls()). The exit code is 0 after a signal
     and 1 after a failure.
     """
+    heap.few_arenas()
     setup_logging(settings.v)
     try:
         tls = settings.tls()
