@@ -58,7 +58,6 @@ PULL_SILENCE = 120.0
 """Seconds: Docker tells of every step of a pull; upstream's limit is a minute, which a slow disk may need for one."""
 _LOCALHOST = "localhost/"
 # What runc says when it may not lower oom_score_adj: it needs CAP_SYS_RESOURCE, which a node may be without.
-OOM_NEWS = 0.2  # seconds by which Docker may learn later that memory ran out than that the container has ended
 OOM_REFUSALS = ("oom_score_adj", "can't get final child's PID")
 
 
@@ -306,9 +305,6 @@ class DockerRuntime:
             return known[1]
         try:
             raw = await self._pool.call(lambda api: api.inspect_container(container_id))
-            if _killed_within_a_limit(raw):
-                await asyncio.sleep(OOM_NEWS)
-                raw = await self._pool.call(lambda api: api.inspect_container(container_id))
         except RuntimeNotFound:
             return None
         container = inspect.container(raw, await self._root_dir())
@@ -544,10 +540,3 @@ def _encode_auth(auth: RegistryAuth) -> str:
         "serveraddress": auth.server_address,
     }
     return base64.urlsafe_b64encode(json.dumps(fields).encode()).decode()
-
-
-def _killed_within_a_limit(raw: dict[str, Any]) -> bool:
-    """Whether it was killed, by whom is not said, and may have been for want of memory."""
-    state = raw["State"]
-    killed = state.get("Status") == "exited" and state.get("ExitCode") == 137 and not state.get("OOMKilled")
-    return bool(killed and (raw.get("HostConfig") or {}).get("Memory"))
