@@ -32,25 +32,25 @@ async def test_numbers_are_repaired_and_it_is_said(
 ) -> None:
     path = f"/api/v1/namespaces/{namespace}"
     for number in range(2):
-        body = service(f"s{number}", f"10.96.88.{number}", 30880 + number)
+        body = service(f"s{number}", f"10.96.0.{230 + number}", 30070 + number)
         assert http.post(f"{path}/services", json=body).status_code == 201
     # The claims of s0 are lost; a claim is left of a service that is gone; a copy of s1 is put back by hand.
     stored = http.get(f"{path}/services/s0").json()
     for key in claims_of(stored):
         await etcd_client.txn(transactions.when([], [transactions.remove(key)]))
-    leaked = b"/registry/ranges/serviceips/10.96.88.77"
+    leaked = b"/registry/ranges/serviceips/10.96.0.237"
     await put(etcd_client, leaked, f"{namespace}/gone".encode())
     copy = http.get(f"{path}/services/s1").json()
     copy["metadata"] |= {"name": "copy", "uid": "0000"}
     await put(etcd_client, f"/registry/services/{namespace}/copy".encode(), encode(copy))
-    assert http.post(f"{path}/services", json=service("other", "10.96.88.77", 30890)).status_code == 409
+    assert http.post(f"{path}/services", json=service("other", "10.96.0.237", 30079)).status_code == 409
 
     assert await stores.store("", "services").fresh()
     await RepairLoop(stores, Flags(), etcd_client).once()
 
     for key, owner in claims_of(stored).items():
         assert (await etcd_client.range(key)).kvs[0].value == owner
-    assert http.post(f"{path}/services", json=service("other", "10.96.88.77", 30890)).status_code == 201
+    assert http.post(f"{path}/services", json=service("other", "10.96.0.237", 30079)).status_code == 201
     events = http.get(f"{path}/events").json()["items"]
     assert {(e["involvedObject"]["name"], e["reason"]) for e in events} == {
         ("s0", "ClusterIPNotAllocated"),
@@ -68,5 +68,5 @@ async def test_numbers_are_repaired_and_it_is_said(
     }
     # Removing the copy gives nothing away that is s1's.
     assert http.delete(f"{path}/services/copy").status_code == 200
-    refused = http.post(f"{path}/services", json=service("late", "10.96.88.1", 30891))
+    refused = http.post(f"{path}/services", json=service("late", "10.96.0.231", 30891))
     assert refused.status_code == 422, orjson.dumps(refused.json())
