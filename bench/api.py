@@ -11,6 +11,7 @@ import subprocess
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from uuid import uuid4
 
 from bench.cluster import KUBECONFIG, ROOT, address, container_pids, usage
 
@@ -75,10 +76,11 @@ def parse(output: str) -> dict[str, Row]:
 
 def measure(seconds: int, pods: int, kubeconfig: Path = KUBECONFIG) -> Measured:
     """``pods`` are there while each row runs for ``seconds``."""
+    namespace = f"bench-{uuid4().hex[:8]}"  # that of the run before may still be on its way out
     pids = container_pids()["apiserver"][:1]
     kubectl = ["kubectl", "--kubeconfig", str(kubeconfig)]
     with tempfile.TemporaryDirectory() as folder:
-        flags = ["-pids", ",".join(map(str, pids)), "-d", f"{seconds}s", "-pods", str(pods)]
+        flags = ["-pids", ",".join(map(str, pids)), "-d", f"{seconds}s", "-pods", str(pods), "-ns", namespace]
         direct = Path(folder) / "kubeconfig"
         direct.write_text(SERVER.sub(rf"\1https://{address('apiserver')}:6443", kubeconfig.read_text()))
         direct.chmod(0o600)
@@ -86,9 +88,9 @@ def measure(seconds: int, pods: int, kubeconfig: Path = KUBECONFIG) -> Measured:
         output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     print(output)
     resident = usage(container_pids()["apiserver"]).resident
-    raw = [*kubectl, "get", "--raw", "/api/v1/namespaces/bench/pods?resourceVersion=0"]
+    raw = [*kubectl, "get", "--raw", f"/api/v1/namespaces/{namespace}/pods?resourceVersion=0"]
     stored = len(subprocess.run(raw, check=True, capture_output=True).stdout)
-    subprocess.run([*kubectl, "delete", "namespace", "bench", "--wait=false"], check=True, capture_output=True)
+    subprocess.run([*kubectl, "delete", "namespace", namespace, "--wait=false"], check=True, capture_output=True)
     return Measured(parse(output), resident, stored)
 
 

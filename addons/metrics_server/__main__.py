@@ -49,15 +49,15 @@ class Ticker:
         self._scraper = scraper
         self._storage = storage
         self._resolution = resolution
-        self._began = time.monotonic()
+        self._began: float | None = None
         self._well = True
 
     async def run(self) -> None:
         while True:
-            self._began = time.monotonic()
+            began = self._began = time.monotonic()
             await self._tick()
             pause = self._resolution if self._storage.ready else min(FIRST_PAUSE, self._resolution)
-            await asyncio.sleep(max(0.0, self._began + pause - time.monotonic()))
+            await asyncio.sleep(max(0.0, began + pause - time.monotonic()))
 
     async def _tick(self) -> None:
         with TICK.time():
@@ -72,7 +72,9 @@ class Ticker:
             self._well = bool(batch.nodes)
 
     def timely(self) -> None:
-        """A health check."""
+        """A health check. A process that has not begun yet, since it waits for the first list of nodes, is not late."""
+        if self._began is None:
+            return
         age = time.monotonic() - self._began
         if age > LATE * self._resolution:
             raise RuntimeError(f"time since last tick ({age:.1f}s) was greater than expected metrics resolution")

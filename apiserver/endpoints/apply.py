@@ -37,6 +37,7 @@ async def apply(api: Api, request: Request, target: Target) -> Answer:
     options = write_options(request, "PatchOptions", apply=True)
     view = view_for(request, resource)
     body = await request.body()
+    options = options.of_size(len(body))
     config = await read_config(body, options, request.warnings)
     write = Write(resource, options.manager, now_text(), target.subresource)
     wanted = Apply(write, config, options.force)
@@ -122,9 +123,12 @@ async def _create(
 
     pristine = orjson.dumps(config)
 
+    def create_from(anew: Apply) -> Object:
+        return conformed(api, resource, options, merge_applied(anew, None), body, request.warnings)
+
     async def attempt() -> Object:
         anew = replace(wanted, config=orjson.loads(pristine))  # what is created is changed in place
-        obj = conformed(api, resource, options, merge_applied(anew, None), body, request.warnings)
+        obj = await aside(options.size, create_from, anew)
         check_identity(obj, target)
         return await create_object(
             api, resource, target.namespace, obj, request.user, as_create, request.warnings, tracked=False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 
 from apiserver.authz.messages import forbidden_error
@@ -12,8 +13,17 @@ from apiserver.endpoints.request import Answer, Request, Target
 from apiserver.endpoints.views import view_for
 from apiserver.managedfields.tracking import Write, track_create
 from apiserver.storage.store import Stale
-from apiserver.types import AdmissionRequest, Attributes, Object, Resource, User
-from common.api.status import AlreadyExists, BadRequest, RequestEntityTooLarge, StatusError, already_exists, invalid
+from apiserver.types import AdmissionRequest, Attributes, Object, Resource, Strategy, User
+from common.api.status import (
+    AlreadyExists,
+    BadRequest,
+    FieldError,
+    RequestEntityTooLarge,
+    StatusError,
+    already_exists,
+    invalid,
+)
+from common.aside import LARGE
 
 NAME_ATTEMPTS = 8
 """How often another generated name is tried when one is taken (upstream: RetryGenerateName)."""
@@ -26,6 +36,7 @@ async def create(api: Api, request: Request, target: Target) -> Answer:
     options = write_options(request, "CreateOptions")
     view = view_for(request, resource)
     body, content_type = await request.body(), request.header(b"content-type")
+    options = options.of_size(len(body))
     obj = await api.decode_object(body, content_type, resource, options.validation, request.warnings)
     if target.name:
         _check_name(obj, target.name)
@@ -99,10 +110,12 @@ async def create_object(
     metadata.check_namespace(obj, kind, namespace)
     metadata.fill_for_create(obj, kind)
     strategy = (resource if resource.stored_as else kind).strategy
-    strategy.default(obj)
+    large = options.size > LARGE
+    await asyncio.to_thread(strategy.default, obj) if large else strategy.default(obj)
     if tracked:
         # Before admission: what that puts in is owned by nobody.
-        wrong = track_create(Write(resource, options.manager, obj["metadata"]["creationTimestamp"]), obj)
+        write = Write(resource, options.manager, obj["metadata"]["creationTimestamp"])
+        wrong = await asyncio.to_thread(track_create, write, obj) if large else track_create(write, obj)
         if wrong:
             raise invalid(kind.kind, obj["metadata"].get("name") or "", kind.group, wrong)
     review = AdmissionRequest(
@@ -119,8 +132,8 @@ async def create_object(
         warnings,
     )
     await api.admission.admit(review)
-    strategy.prepare_for_create(obj)  # after admission: a LimitRange decides a pod's QoS class
-    errors = metadata.validate(obj, kind) + strategy.validate(obj)
+    # After admission: a LimitRange decides a pod's QoS class.
+    errors = await asyncio.to_thread(_checked, kind, strategy, obj) if large else _checked(kind, strategy, obj)
     if errors:
         raise invalid(kind.kind, obj["metadata"].get("name") or "", kind.group, errors)
     await api.admission.validate(review)
@@ -141,6 +154,12 @@ async def create_object(
             raise AlreadyExists(f"object is being deleted: {error.message}", error.details) from None
         raise
     return await store.create(obj, review.guards)
+
+
+def _checked(kind: Resource, strategy: Strategy, obj: Object) -> list[FieldError]:
+    """Completes an object; what is wrong with it."""
+    strategy.prepare_for_create(obj)
+    return [*metadata.validate(obj, kind), *strategy.validate(obj)]
 
 
 def may_create(api: Api, request: Request, target: Target) -> None:

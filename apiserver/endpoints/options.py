@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, cast
 
 from apiserver.endpoints.request import Request
@@ -16,7 +16,7 @@ from apiserver.schema import decode, sent_kind
 from apiserver.types import Object, Resource
 from common.api.selectors import EVERYTHING, Selector, parse_field_selector, parse_label_selector
 from common.api.status import BadRequest, FieldError, field_forbidden, invalid, invalid_value, not_supported, required
-from common.aside import aside
+from common.aside import LARGE, aside
 
 Validation = Literal["Ignore", "Warn", "Strict"]
 VALIDATIONS = ("Ignore", "Warn", "Strict")
@@ -39,6 +39,11 @@ class WriteOptions:
     """Who owns what is written: ``field_manager``, or else what the client calls itself."""
     force: bool = False
     """Of an apply: takes fields that others own."""
+    size: int = 0
+    """Bytes of the body: what is large is worked on aside."""
+
+    def of_size(self, size: int) -> WriteOptions:
+        return replace(self, size=size) if size > LARGE else self
 
     def for_admission(self) -> Mapping[str, Any]:
         options: dict[str, Any] = {"kind": self.kind, "apiVersion": "meta.k8s.io/v1"}

@@ -35,6 +35,7 @@ async def patch(api: Api, request: Request, target: Target) -> Answer:
     options = write_options(request, "PatchOptions")
     view = view_for(request, resource)
     body = await request.body()
+    options = options.of_size(len(body))
     twice = await aside(len(body), repeated, body) if options.validation != "Ignore" else []
 
     def produce(entry: Entry, warnings: list[str]) -> Object:

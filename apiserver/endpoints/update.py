@@ -6,6 +6,7 @@ a client sends without a resourceVersion never conflicts, and what it sends with
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -23,6 +24,7 @@ from apiserver.types import AdmissionRequest, Guard, Object, Resource, User
 from common.api.status import (
     AlreadyExists,
     BadRequest,
+    FieldError,
     GoSyntax,
     NotFound,
     RequestEntityTooLarge,
@@ -31,6 +33,7 @@ from common.api.status import (
     invalid_value,
 )
 from common.api.time import now_text
+from common.aside import LARGE
 
 ATTEMPTS = 8
 """How often an object may appear and vanish between a look and a write."""
@@ -44,8 +47,10 @@ async def update(api: Api, request: Request, target: Target) -> Answer:
     resource = target.resource
     options = write_options(request, "UpdateOptions")
     view = view_for(request, resource)
+    body = await request.body()
+    options = options.of_size(len(body))
     sent = await api.decode_object(
-        await request.body(), request.header(b"content-type"), resource, options.validation, request.warnings
+        body, request.header(b"content-type"), resource, options.validation, request.warnings
     )
     check_identity(sent, target)
     pristine = orjson.dumps(sent)
@@ -122,11 +127,12 @@ async def change_object(
     write = Write(target.resource, options.manager, now_text(), target.subresource) if tracked else None
 
     async def change(entry: Entry) -> Object | None:
+        large = options.size > LARGE or len(entry.data) > LARGE
         old = entry.parse()
         noted: list[str] = []
-        obj = produce(entry, noted)
+        obj = await asyncio.to_thread(produce, entry, noted) if large else produce(entry, noted)
         check_revision(obj, old, kind, patch=options.kind == "PatchOptions")
-        guards[:] = await _prepare(api, kind, target, user, options, obj, old, noted, write)
+        guards[:] = await _prepare(api, kind, target, user, options, obj, old, noted, write, large)
         warnings[:] = [*said, *noted]
         if not fits:  # who owns what is what an object can do without
             obj["metadata"].pop("managedFields", None)
@@ -192,15 +198,23 @@ async def _prepare(
     old: Object,
     warnings: list[str],
     write: Write | None,
+    large: bool,
 ) -> list[Guard]:
-    metadata.carry_over(obj, old, kind, target.subresource)
     strategy, subresource = (target.resource if target.resource.stored_as else kind).strategy, target.subresource
-    strategy.prepare_for_update(obj, old, subresource)
-    strategy.default(obj)
-    if write is not None:
-        wrong = track_update(write, old, obj)
-        if wrong:
-            raise invalid(kind.kind, target.name, kind.group, wrong)
+
+    def complete() -> list[FieldError]:
+        metadata.carry_over(obj, old, kind, subresource)
+        strategy.prepare_for_update(obj, old, subresource)
+        strategy.default(obj)
+        return track_update(write, old, obj) if write is not None else []
+
+    def check() -> list[FieldError]:
+        metadata.raise_generation(obj, old, kind)
+        return [*metadata.validate_update(obj, old), *strategy.validate_update(obj, old, subresource)]
+
+    wrong = await asyncio.to_thread(complete) if large else complete()
+    if wrong:
+        raise invalid(kind.kind, target.name, kind.group, wrong)
     review = AdmissionRequest(
         "UPDATE",
         kind,
@@ -215,8 +229,7 @@ async def _prepare(
         warnings,
     )
     await api.admission.admit(review)
-    metadata.raise_generation(obj, old, kind)
-    errors = metadata.validate_update(obj, old) + strategy.validate_update(obj, old, subresource)
+    errors = await asyncio.to_thread(check) if large else check()
     if errors:
         raise invalid(kind.kind, target.name, kind.group, errors)
     await api.admission.validate(review)

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from common.api.names import is_label_value, is_qualified_name
+from common.api.selector_rules import MANY, Rules
 from common.remember import remembered
 
 _TOKEN = re.compile(r"\s*(?:(==|!=|[=!(),<>])|([^\s=!(),<>]+))")
@@ -68,6 +69,12 @@ class Selector:
 
     requirements: tuple[Requirement, ...] = ()
     nothing: bool = False
+    _rules: Rules | None = field(init=False, repr=False, compare=False, default=None)
+    """Of many requirements."""
+
+    def __post_init__(self) -> None:
+        if len(self.requirements) >= MANY:
+            object.__setattr__(self, "_rules", Rules(self.requirements))
 
     @property
     def everything(self) -> bool:
@@ -77,6 +84,8 @@ class Selector:
         if self.nothing:
             return False
         labels = labels or {}
+        if self._rules is not None:
+            return self._rules.match(labels)
         return all(r.matches(labels) for r in self.requirements)
 
     def exact(self, key: str) -> str | None:

@@ -13,6 +13,9 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, ClassVar
 
+MAX_CAUSES = 1000
+"""A body of 3 MB may have a hundred thousand errors, and each is told twice."""
+
 
 class StatusError(Exception):
     """An answer other than success. ``details`` has upstream's StatusDetails shape (name, group, kind, causes …)."""
@@ -312,8 +315,11 @@ def forbidden(resource: str, name: str, group: str = "", message: str = "") -> F
 
 
 def invalid(kind: str, name: str, group: str, errors: Sequence[FieldError]) -> Invalid:
-    """``Pod "x" is invalid: …`` with a cause for each field error."""
-    unique = list(dict.fromkeys(e.message() for e in errors))
+    """``Pod "x" is invalid: …`` with a cause for each field error, of which MAX_CAUSES are told."""
+    told = errors[:MAX_CAUSES]
+    unique = list(dict.fromkeys(e.message() for e in told))
+    if len(told) < len(errors):
+        unique.append(f"and {len(errors) - len(told)} more errors")
     text = unique[0] if len(unique) == 1 else f"[{', '.join(unique)}]"
-    causes = [{"reason": e.type, "message": e.body, "field": e.field} for e in errors]
+    causes = [{"reason": e.type, "message": e.body, "field": e.field} for e in told]
     return Invalid(f'{_qualified(kind, group)} "{name}" is invalid: {text}', _details(name, group, kind, causes))

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
 
 from addons.metrics_server import objects
+from addons.metrics_server.__main__ import Ticker
 from addons.metrics_server.access import Access, Attributes, User, access_review
 from addons.metrics_server.api import Asked, parse_path, selectors, table_version, verb_of
 from addons.metrics_server.points import Batch, Point, parse
-from addons.metrics_server.scraper import KubeletAccess
+from addons.metrics_server.scraper import KubeletAccess, Scraper
 from addons.metrics_server.storage import Storage, Usage
 from common.api.status import BadRequest, Forbidden, Unauthorized
 from common.client import ClusterConfig
@@ -57,6 +59,34 @@ def test_usage_is_the_difference_of_two_samples() -> None:
     assert storage.node("n") is None
     storage.store(Batch())
     assert storage.node("n") is None and not storage.ready
+
+
+async def test_only_who_has_begun_to_scrape_can_be_late(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Liveness counts from the first scrape: the first list of nodes may take long right after a cluster's start."""
+    now = 1000.0
+    monkeypatch.setattr("addons.metrics_server.__main__.time.monotonic", lambda: now)
+    hanging = asyncio.Event()
+
+    class Hung(Scraper):
+        def __init__(self) -> None:
+            pass
+
+        async def scrape(self) -> Batch:
+            hanging.set()
+            await asyncio.Event().wait()
+            raise AssertionError
+
+    ticker = Ticker(Hung(), Storage(15.0), 15.0)
+    now += 300
+    ticker.timely()
+    task = asyncio.create_task(ticker.run())
+    await hanging.wait()
+    now += 22
+    ticker.timely()
+    now += 1
+    with pytest.raises(RuntimeError, match="time since last tick"):
+        ticker.timely()
+    task.cancel()
 
 
 def test_containers_that_began_anew_or_just_began() -> None:

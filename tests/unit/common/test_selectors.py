@@ -4,7 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from common.api.selector_rules import MANY
 from common.api.selectors import (
+    Requirement,
+    Selector,
     label_selector_from,
     parse_field_selector,
     parse_label_selector,
@@ -66,6 +69,53 @@ def test_a_selector_means_what_its_text_means(terms: list[tuple[str, str, str]],
     selector = label_selector_from({"matchExpressions": expressions})
     labels = {k: value for k, _, _ in terms[::2]}
     assert parse_label_selector(str(selector)).matches(labels) is selector.matches(labels)
+
+
+TERMS = st.one_of(
+    st.tuples(
+        st.sampled_from("abc"), st.sampled_from(["=", "!=", "in", "notin"]), st.sampled_from(["", "1", "2", "x"])
+    ),
+    st.tuples(st.sampled_from("abc"), st.sampled_from(["exists", "!"]), st.none()),
+    st.tuples(st.sampled_from("abc"), st.sampled_from(["gt", "lt"]), st.sampled_from(["0", "1", "2"])),
+)
+
+
+@given(
+    st.lists(TERMS, min_size=1, max_size=6),
+    st.dictionaries(st.sampled_from("abcd"), st.sampled_from(["", "1", "2", "x"])),
+)
+def test_many_requirements_mean_what_each_of_them_means(
+    terms: list[tuple[str, str, str | None]], labels: dict[str, str]
+) -> None:
+    requirements = [Requirement(k, op, frozenset() if v is None else frozenset([v])) for k, op, v in terms]
+    each = all(requirement.matches(labels) for requirement in requirements)
+    assert Selector(tuple(requirements) * MANY).matches(labels) is each
+
+
+def test_a_match_costs_what_the_labels_cost() -> None:
+    """A watch with thousands of requirements is matched with each change of each object."""
+
+    class Labels(dict[str, str]):
+        looks = 0
+
+        def get(self, *of: str) -> None:  # type: ignore[override]
+            Labels.looks += 1
+
+        def __contains__(self, key: object) -> bool:
+            Labels.looks += 1
+            return super().__contains__(key)
+
+        def __getitem__(self, key: str) -> str:
+            Labels.looks += 1
+            return super().__getitem__(key)
+
+    labels = Labels(a="1", b="2")
+    for text in (",".join(f"!k{i}" for i in range(9000)), ",".join(f"a!=v{i}" for i in range(9000))):
+        Labels.looks = 0
+        assert parse_label_selector(text).matches(labels)
+        assert Labels.looks < 20
+    assert not parse_label_selector(",".join(f"k{i}" for i in range(9000))).matches(labels)
+    assert Labels.looks < 20
 
 
 def test_empty_selectors() -> None:

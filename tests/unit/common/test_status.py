@@ -1,7 +1,17 @@
 """Status errors: upstream's words, and the way there and back."""
 
 from common.api import status
-from common.api.status import Expired, FieldError, Gone, Invalid, NotFound, StatusError
+from common.api.status import (
+    MAX_CAUSES,
+    Expired,
+    FieldError,
+    Gone,
+    Invalid,
+    NotFound,
+    StatusError,
+    invalid,
+    invalid_value,
+)
 
 
 def test_the_words_of_the_factories() -> None:
@@ -30,6 +40,14 @@ def test_invalid_lists_its_causes() -> None:
         "message": "Required value",
         "field": "spec.containers",
     }
+
+
+def test_an_answer_is_not_as_long_as_the_errors_are_many() -> None:
+    errors = [invalid_value(f"data[{i}]", "x", "no") for i in range(MAX_CAUSES)]
+    assert len(invalid("ConfigMap", "a", "", errors).details["causes"]) == MAX_CAUSES  # type: ignore[index]
+    refused = invalid("ConfigMap", "a", "", [*errors, *errors[:7]])
+    assert refused.message.endswith(f'data[{MAX_CAUSES - 1}]: Invalid value: "x": no, and 7 more errors]')
+    assert len(refused.details["causes"]) == MAX_CAUSES  # type: ignore[index]
 
 
 def test_supported_values_keep_the_order_of_a_list() -> None:
