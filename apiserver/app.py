@@ -56,6 +56,8 @@ SYNC_TIMEOUT = 10.0
 METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
 CONNECTED = frozenset(("attach", "exec", "portforward", "proxy"))
 """Subresources that are reported as CONNECT, whatever the method."""
+LONG_SELECTOR = 2048
+"""Characters of a field selector in which no name is looked for: to read it would take long, and a name is shorter."""
 UNSYNCED = ("/version", "/healthz", "/livez", "/readyz")
 """What is answered before the caches are there."""
 
@@ -390,7 +392,7 @@ def _aggregated(path: str) -> tuple[str, str] | None:
 
 def _selected_name(field_selector: str) -> str:
     """The one object that a list or watch is limited to, so that a role for that name is enough."""
-    if "metadata.name" not in field_selector:
+    if "metadata.name" not in field_selector or len(field_selector) > LONG_SELECTOR:
         return ""
     try:
         return parse_field_selector(field_selector).exact("metadata.name") or ""

@@ -18,7 +18,7 @@ import orjson
 
 from apiserver.endpoints.api import Api
 from apiserver.endpoints.list import reach
-from apiserver.endpoints.options import ListOptions, list_options, parse_revision
+from apiserver.endpoints.options import ListOptions, is_long, list_options, parse_revision
 from apiserver.endpoints.request import Request, Send, Target
 from apiserver.endpoints.sinks import Sink, sink_for
 from apiserver.endpoints.views import META, TableView, encoder_of, view_for
@@ -48,7 +48,11 @@ class Start:
 async def watch(api: Api, request: Request, target: Target, send: Send, lasts: float) -> None:
     """``lasts`` is for how many seconds, when the client does not say."""
     resource = target.resource
-    options = list_options(request, resource, target.name, watch=True)
+    options = (
+        await asyncio.to_thread(list_options, request, resource, target.name, watch=True)
+        if is_long(request)
+        else list_options(request, resource, target.name, watch=True)
+    )
     view = view_for(request, resource, stream=True)
     encoder = encoder_of(view)
     store = api.store(resource)
@@ -62,7 +66,7 @@ async def watch(api: Api, request: Request, target: Target, send: Send, lasts: f
         await _refuse(sink, error)
         return
     watcher, leave = store.hub.subscribe(scope, encoder, request.abort)
-    seconds = min(options.timeout_seconds or lasts, LONGEST_SECONDS)
+    seconds = max(min(options.timeout_seconds or lasts, LONGEST_SECONDS), 0.0)  # a negative time is up at once
     if isinstance(view, TableView):
         sink = Headed(sink, view)
     stream = Stream(resource, sink, store, watcher, encoder, seconds)

@@ -277,6 +277,12 @@ def test_a_page_with_a_revision_of_its_own(http: httpx.Client, path: str) -> Non
         ("labelSelector=,", "unable to parse requirement: "),
         ("fieldSelector=foo=bar", '"foo" is not a known field selector: only "metadata.name", "metadata.namespace"'),
         ("limit=x", 'strconv.ParseInt: parsing "x": invalid syntax'),
+        ("limit=", 'strconv.ParseInt: parsing "": invalid syntax'),
+        ("limit=&limit=1", 'strconv.ParseInt: parsing "": invalid syntax'),
+        ("watch=1&timeoutSeconds=1s", 'strconv.ParseInt: parsing "1s": invalid syntax'),
+        ("watch=1&timeoutSeconds=", 'strconv.ParseInt: parsing "": invalid syntax'),
+        ("resourceVersion=x", 'resourceVersion: Invalid value: "x": strconv.ParseUint: parsing "x": invalid syntax'),
+        ("watch=1&resourceVersion=-1", 'resourceVersion: Invalid value: "-1": strconv.ParseUint: parsing "-1": '),
     ],
 )
 def test_what_cannot_be_read(http: httpx.Client, path: str, query: str, message: str) -> None:
@@ -285,12 +291,48 @@ def test_what_cannot_be_read(http: httpx.Client, path: str, query: str, message:
     assert answer.json()["message"].startswith(message)
 
 
+@pytest.mark.parametrize(
+    ("query", "names"),
+    [
+        ("limit=-1", ["a", "b", "c"]),
+        ("limit=0", ["a", "b", "c"]),
+        ("limit=2&limit=1", ["a", "b"]),
+        ("timeoutSeconds=-1", ["a", "b", "c"]),
+        ("watch=0", ["a", "b", "c"]),
+        ("watch=False&allowWatchBookmarks=1", ["a", "b", "c"]),
+        ("resourceVersion=0&limit=2", ["a", "b"]),
+        ("labelSelector=", ["a", "b", "c"]),
+        ("unknown=1", ["a", "b", "c"]),
+    ],
+)
+def test_odd_values_that_are_taken(http: httpx.Client, path: str, query: str, names: list[str]) -> None:
+    answer = http.get(f"{path}?{query}")
+    assert answer.status_code == 200, answer.text
+    assert [item["metadata"]["name"] for item in answer.json()["items"]] == names
+
+
+def test_a_watch_with_a_negative_time_is_over_at_once(http: httpx.Client, path: str) -> None:
+    answer = http.get(path, params={"watch": "1", "timeoutSeconds": "-1"})
+    assert answer.status_code == 200
+    assert all(orjson.loads(line)["type"] == "ADDED" for line in answer.text.splitlines())
+
+
+def test_the_old_watch_path_takes_selectors_of_the_same_name_only(http: httpx.Client, path: str) -> None:
+    one = path.replace("/api/v1/", "/api/v1/watch/") + "/a"
+    params = {"timeoutSeconds": "1", "fieldSelector": "metadata.name=a"}
+    assert [orjson.loads(line)["type"] for line in http.get(one, params=params).text.splitlines()] == ["ADDED"]
+    for selector in ("metadata.name=b", "metadata.namespace=x", "metadata.name!=a"):
+        answer = http.get(one, params={**params, "fieldSelector": selector})
+        assert answer.status_code == 400
+        assert answer.json()["message"] == "fieldSelector metadata.name doesn't match requested name"
+
+
 @pytest.mark.parametrize("match", ["", "NotOlderThan", "Exact"])
 @pytest.mark.parametrize("limit", ["", "2"])
 def test_a_past_revision(http: httpx.Client, path: str, match: str, limit: str) -> None:
     before = http.get(path).json()["metadata"]["resourceVersion"]
     http.delete(f"{path}/b")
-    params = {"resourceVersion": before, "resourceVersionMatch": match, "limit": limit}
+    params = {"resourceVersion": before, "resourceVersionMatch": match, **({"limit": limit} if limit else {})}
     names = [item["metadata"]["name"] for item in http.get(path, params=params).json()["items"]]
     past = match == "Exact" or (limit and not match)
     expected = ["a", "b", "c"] if past else ["a", "c"]
