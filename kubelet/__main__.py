@@ -46,6 +46,7 @@ from kubelet.node.agent import Cadence, NodeAgent, Watched
 from kubelet.node.lease import NodeLease
 from kubelet.node.machine import file_system, read_machine
 from kubelet.node.status import NodeIdentity, Observation, allocatable_amounts, capacity_amounts
+from kubelet.oom import OOMWatcher
 from kubelet.runtime.docker import DockerRuntime
 from kubelet.runtime.measured import measure
 from kubelet.runtime.spec import LogLimits
@@ -113,11 +114,8 @@ async def kubelet(
         log.warning("mountPropagation of volumes will not work: %s", error)
     network_state = root / "network"
     limits = LogLimits(parse_bytes(settings.container_log_max_size), settings.container_log_max_files)
-    runtime = measure(
-        DockerRuntime(
-            name, settings.container_runtime_endpoint.removeprefix(_UNIX), logs=limits, seccomp_root=root / "seccomp"
-        )
-    )
+    socket, oom = settings.container_runtime_endpoint.removeprefix(_UNIX), OOMWatcher()
+    runtime = measure(DockerRuntime(name, socket, logs=limits, seccomp_root=root / "seccomp", oom=oom))
     network = PodNetwork(NetworkConfig(name, network_state, settings.cluster_cidr, settings.bridge))
     pods_config = _pods_config(settings, identity)
     try:
@@ -208,7 +206,7 @@ async def kubelet(
                 pods=manager.pods,
                 mounted=volumes.places,
                 pod_log_dir=Path(settings.pod_log_dir),
-                socket_path=settings.container_runtime_endpoint.removeprefix(_UNIX),
+                socket_path=socket,
             )
             app = KubeletServer(
                 manager,
@@ -237,6 +235,7 @@ async def kubelet(
                 agent.run(),
                 NodeLease(client, name, settings.node_lease_duration_seconds).run(),
                 AddressKeeper(network, runtime, manager).run(),
+                oom.run(partial(warn, "SystemOOM")),
                 certificates.serve(client, listen),
             ):
                 tasks.create_task(part)

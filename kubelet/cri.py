@@ -198,6 +198,7 @@ class RuntimeContainer:
     exit_code: int = 0
     error: str = ""
     oom_killed: bool = False
+    """A process of it was killed for want of memory, whatever ended the container then."""
     started: datetime | None = None
     finished: datetime | None = None
     log_path: str = ""

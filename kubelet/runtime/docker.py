@@ -21,6 +21,7 @@ from typing import Any
 from kubelet.cri import (
     LABEL_POD_UID,
     ContainerConfig,
+    ContainerState,
     ContainerStats,
     ExecResult,
     ExecSession,
@@ -37,6 +38,7 @@ from kubelet.cri import (
     RuntimeVersion,
     Stream,
 )
+from kubelet.oom import OOMWatcher
 from kubelet.runtime import inspect, spec
 from kubelet.runtime.figures import Figures
 from kubelet.runtime.hijack import HijackedSession, open_hijacked
@@ -70,9 +72,11 @@ class DockerRuntime:
         threads: int = 16,
         logs: spec.LogLimits = spec.DEFAULT_LIMITS,
         seccomp_root: Path = Path("/var/lib/kubelet/seccomp"),
+        oom: OOMWatcher | None = None,
     ) -> None:
         """``node_name`` marks the containers as this kubelet's: those of another node on the same Docker (in tests,
-        or of a node under its former name) are none of its business."""
+        or of a node under its former name) are none of its business. ``oom`` knows of the kills that Docker was not
+        told of."""
         self._node_label = f"{LABEL_NODE}={node_name}"
         self._node_labels = {LABEL_NODE: node_name}
         self._socket_path = socket_path
@@ -86,6 +90,7 @@ class DockerRuntime:
         self._stop_signals: dict[str, str] = {}
         """Of containers that run and have been looked at."""
         self._negative_oom_score_refused = False
+        self._oom = oom or OOMWatcher()
         self._root = ""
 
     async def close(self) -> None:
@@ -308,6 +313,9 @@ class DockerRuntime:
         except RuntimeNotFound:
             return None
         container = inspect.container(raw, await self._root_dir())
+        if _ran(container) and not container.oom_killed and await self._oom.killed_in(container_id):
+            log.info("container %s lacked memory; Docker was not told", container_id[:12])
+            container = dataclasses.replace(container, oom_killed=True)
         if container.is_sandbox and container.running and int(raw["HostConfig"].get("OomScoreAdj") or 0) >= 0:
             # An earlier run of the kubelet found out that this host refuses negative scores.
             self._negative_oom_score_refused = True
@@ -518,6 +526,10 @@ class DockerRuntime:
 
     async def cgroup_stats(self, paths: Sequence[str], *, full: bool = False) -> Mapping[str, ContainerStats]:
         return await self._figures.at(paths, full)
+
+
+def _ran(container: RuntimeContainer) -> bool:
+    return container.state is ContainerState.EXITED and container.started is not None
 
 
 def _refuses_oom_score(error: RuntimeFailure) -> bool:

@@ -88,6 +88,42 @@ def test_memory_that_is_not_there(kubectl: Kubectl) -> None:
     assert container_status(kubectl.phase("Failed", "enough"))["state"]["terminated"]["reason"] == "Error"
 
 
+@pytest.mark.skipif(not V1, reason="with version 2 the runtime counts these kills too")
+def test_memory_whose_want_the_runtime_is_not_told_of(kubectl: Kubectl, machine: Machine) -> None:
+    """In a cgroup within the container's, of which Docker hears nothing: the kernel's log tells, of a container that
+    ended while there was no kubelet too. Who is killed otherwise did not lack memory."""
+    wait = "while [ ! -e /tmp/go ]; do sleep 0.1; done; exec tail /dev/zero"
+    for name in ("lacks", "late"):
+        kubectl.pod(name, wait, restartPolicy="Never")
+    kubectl.pod("other", "sh -c 'kill -9 $$$$'; exit $?", restartPolicy="Never")
+    for name in ("lacks", "late"):
+        pod = kubectl.running(name)
+        container = container_status(pod)["containerID"].removeprefix("docker://")
+        place = Path("/sys/fs/cgroup/memory", machine.space, "kubepods/besteffort", f"pod{pod['metadata']['uid']}")
+        inner = place / container / "inner"
+        inner.mkdir()
+        (inner / "memory.limit_in_bytes").write_text(str(8 * MIB))
+        for process in (place / container / "cgroup.procs").read_text().split():
+            (inner / "cgroup.procs").write_text(process)
+    kubectl.sh("touch /tmp/go", "lacks")
+    ended = container_status(kubectl.phase("Failed", "lacks"))["state"]["terminated"]
+    assert (ended["reason"], ended["exitCode"]) == ("OOMKilled", 137)
+    machine.kubelet.kill()
+    try:
+        docker = machine.docker()
+        running = container_status(kubectl.status("late"))["containerID"].removeprefix("docker://")
+        docker.exec_start(docker.exec_create(running, ["touch", "/tmp/go"])["Id"])
+        docker.wait(running, timeout=60)
+        assert not docker.inspect_container(running)["State"]["OOMKilled"]
+        docker.close()
+    finally:
+        machine.kubelet.start()
+    assert container_status(kubectl.phase("Failed", "late"))["state"]["terminated"]["reason"] == "OOMKilled"
+    ended = container_status(kubectl.phase("Failed", "other"))["state"]["terminated"]
+    assert (ended["reason"], ended["exitCode"]) == ("Error", 137)
+    eventually("the kubelet is up", machine.node_ready)
+
+
 def test_oom_scores(kubectl: Kubectl, machine: Machine) -> None:
     """As far as the host lets them be: it may refuse to protect a process."""
     offered = int(kubectl.get("node", machine.node)["status"]["allocatable"]["memory"].removesuffix("Ki")) * 1024
