@@ -215,7 +215,6 @@ class PodManager:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-            await self._handlers.close()
 
     async def _follow_events(self) -> None:
         async for event in self._runtime.events():

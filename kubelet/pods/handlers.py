@@ -10,15 +10,12 @@ import asyncio
 from dataclasses import dataclass
 from typing import Any
 
-import httpx
 from lightkube.models.core_v1 import Container, ExecAction, GRPCAction, HTTPGetAction, LifecycleHandler, Probe
 
 from kubelet.cri import Runtime, RuntimeFailure
+from kubelet.pods.httpget import MAX_BODY, Answer, Headers, NoAnswer, PlainAnswer, get, unverified
 
-MAX_BODY = 10 * 1024
-"""Bytes that are read of what a container answers; the rest says nothing about its health."""
 AGENT = "kube-{purpose}/1.32"
-MAX_REDIRECTS = 10
 TIMED_OUT = "context deadline exceeded (Client.Timeout exceeded while awaiting headers)"
 GRPC_STATES = {0: "UNKNOWN", 1: "SERVING", 2: "NOT_SERVING", 3: "SERVICE_UNKNOWN"}
 _METHOD = "/grpc.health.v1.Health/Check"
@@ -45,13 +42,7 @@ class Target:
 class Handlers:
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
-        # Each attempt is a connection of its own: a kept one would say nothing about new ones.
-        self._http = httpx.AsyncClient(
-            verify=False, trust_env=False, limits=httpx.Limits(max_keepalive_connections=0), follow_redirects=False
-        )
-
-    async def close(self) -> None:
-        await self._http.aclose()
+        self._tls = unverified()
 
     async def probe(self, probe: Probe, target: Target) -> Outcome:
         """What the container answers. Raises RuntimeFailure (and others) when it could not be asked."""
@@ -97,17 +88,17 @@ class Handlers:
         url = http_url(action, target)
         try:
             async with asyncio.timeout(timeout):
-                status, body = await self._get(url, action, "probe", timeout)
-        except (TimeoutError, httpx.TimeoutException):
+                answer = await self._get(url, action, "probe")
+        except TimeoutError:
             return Outcome(False, f'Get "{url}": {TIMED_OUT}', timed_out=True)
-        except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError) as error:
-            return Outcome(False, f'Get "{url}": {_network_text(error, url)}')
-        text = body.decode(errors="replace")
-        if 300 <= status < 400:
+        except (NoAnswer, ValueError) as error:
+            return Outcome(False, f'Get "{url}": {error}')
+        text = answer.body.decode(errors="replace")
+        if 300 <= answer.status < 400:
             return Outcome(True, text, warning=f"Probe terminated redirects, Response body: {text}")
-        if 200 <= status < 300:
+        if 200 <= answer.status < 300:
             return Outcome(True, text)
-        return Outcome(False, f"HTTP probe failed with statuscode: {status}")
+        return Outcome(False, f"HTTP probe failed with statuscode: {answer.status}")
 
     async def _http_hook(self, action: HTTPGetAction, target: Target, timeout: float) -> Outcome:
         """Any answer will do, as upstream has it: the hook was delivered."""
@@ -116,62 +107,31 @@ class Handlers:
             url = http_url(action, target)
             async with asyncio.timeout(timeout):
                 try:
-                    await self._get(url, action, "lifecycle", timeout)
-                except httpx.ConnectError as error:
-                    if "WRONG_VERSION_NUMBER" not in str(error).upper().replace(" ", "_"):
-                        raise
+                    await self._get(url, action, "lifecycle")
+                except PlainAnswer:
                     plain = f"http{url.removeprefix('https')}"
-                    await self._get(plain, action, "lifecycle", timeout, without=("authorization",))
-                    where = httpx.URL(url).netloc.decode()
+                    await self._get(plain, action, "lifecycle", without=("authorization",))
+                    where = url.partition("://")[2].partition("/")[0]
                     text = f"request to HTTPS lifecycle hook {where} got HTTP response, retry with HTTP succeeded"
                     return Outcome(True, warning=text)
-        except (TimeoutError, httpx.TimeoutException):
+        except TimeoutError:
             return Outcome(False, f'Get "{url}": {TIMED_OUT}', timed_out=True)
-        except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError) as error:
-            return Outcome(False, f'Get "{url}": {_network_text(error, url)}')
+        except (NoAnswer, ValueError) as error:
+            return Outcome(False, f'Get "{url}": {error}')
         return Outcome(True)
 
-    async def _get(
-        self, url: str, action: HTTPGetAction, purpose: str, timeout: float, without: tuple[str, ...] = ()
-    ) -> tuple[int, bytes]:
-        """Follows redirects, but not to other hosts: their answer would say nothing of this one."""
-        headers = http_headers(action, purpose, without)
-        host = httpx.URL(url).host
-        for _ in range(MAX_REDIRECTS):
-            request = self._http.build_request("GET", url, headers=headers, timeout=timeout)
-            # Go's probes ask for no compression, and nothing that would grow when it is unpacked is unpacked here.
-            for implied in ("accept-encoding", "user-agent", "accept"):
-                if implied not in headers and implied in request.headers:
-                    del request.headers[implied]
-            status, body, location = await self._fetch(request)
-            following = location and status in (301, 302, 303, 307, 308)
-            if not following or httpx.URL(url).join(location).host != host:
-                return status, body
-            url = str(httpx.URL(url).join(location))
-        raise ValueError(f"stopped after {MAX_REDIRECTS} redirects")
-
-    async def _fetch(self, request: httpx.Request) -> tuple[int, bytes, str]:
-        """The status, the beginning of the body (a server may send one without an end), and where it leads to."""
-        response = await self._http.send(request, stream=True)
-        try:
-            body = bytearray()
-            async for chunk in response.aiter_raw():
-                body += chunk[: MAX_BODY - len(body)]
-                if len(body) == MAX_BODY:
-                    break
-            return response.status_code, bytes(body), response.headers.get("location", "")
-        finally:
-            await response.aclose()
+    async def _get(self, url: str, action: HTTPGetAction, purpose: str, without: tuple[str, ...] = ()) -> Answer:
+        return await get(url, http_headers(action, purpose, without), self._tls)
 
 
-def http_headers(action: HTTPGetAction, purpose: str, without: tuple[str, ...] = ()) -> httpx.Headers:
+def http_headers(action: HTTPGetAction, purpose: str, without: tuple[str, ...] = ()) -> Headers:
     """The action's own, however often one is repeated, and upstream's where it has none; an empty User-Agent or Accept
     is not sent."""
     own = [(each.name, each.value or "") for each in action.httpHeaders or () if each.name.lower() not in without]
     names = {name.lower() for name, _ in own}
     default = [("User-Agent", AGENT.format(purpose=purpose)), ("Accept", "*/*"), ("Connection", "close")]
     sent = [(name, value) for name, value in own if value or name.lower() not in ("user-agent", "accept")]
-    return httpx.Headers([*(each for each in default if each[0].lower() not in names), *sent])
+    return [*(each for each in default if each[0].lower() not in names), *sent]
 
 
 def http_url(action: HTTPGetAction, target: Target) -> str:
@@ -252,13 +212,3 @@ def _grpc_text(error: Any, address: str, timeout: float) -> str:
     if code is grpc.StatusCode.UNAVAILABLE:
         return f'error: failed to connect service at "{address}": {details}'
     return f"error: health rpc probe failed: rpc error: code = {code.name} desc = {details}"
-
-
-def _network_text(error: Exception, url: str) -> str:
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, OSError) and cause.strerror:
-            where = url.partition("://")[2].partition("/")[0]
-            return f"dial tcp {where}: connect: {cause.strerror.lower()}"
-        cause = cause.__cause__ or cause.__context__
-    return str(error) or type(error).__name__

@@ -228,7 +228,6 @@ class Node:
         await self.crash()
         for container in await self.runtime.list_containers():
             await self.runtime.remove_container(container.id)
-        await self.handlers.close()
         await self.runtime.close()
 
 

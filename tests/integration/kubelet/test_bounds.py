@@ -79,7 +79,6 @@ async def test_a_command_that_hangs_is_not_left_running(node: Node) -> None:
     assert (outcome.ok, outcome.output) == (False, 'command "sleep 7777" timed out')
     await eventually(lambda: not [each for each in commands(container) if "7777" in each])
     assert commands(container) == ["sleep 1000"]
-    await handlers.close()
 
 
 def commands(container: str) -> list[str]:

@@ -52,7 +52,6 @@ async def manager(tmp_path: Any) -> AsyncIterator[PodManager]:
     for task in made._tasks.values():
         task.cancel()
     await asyncio.gather(*made._tasks.values(), return_exceptions=True)
-    await made._handlers.close()
 
 
 async def test_a_pod_that_the_api_server_has_forgotten_leaves_room_for_its_successor(manager: PodManager) -> None:
