@@ -40,6 +40,7 @@ END_WATCHES_EVERY = 0.1
 
 async def serve_api(process: Process, settings: Settings) -> None:
     """Until the process stops. Requests are taken at once; those that need the caches wait for them a little."""
+    process.linger = settings.shutdown_delay_duration
     metrics = Metrics()
     limits = Limits(
         reading=settings.max_requests_inflight,
@@ -137,6 +138,7 @@ async def _leave(cluster: bootstrap.Bootstrap) -> None:
 async def _end_watches(process: Process, stores: Stores) -> None:
     """Watches never end by themselves: a graceful stop ends them, and those that their clients then begin at once."""
     await process.stop.wait()
+    await asyncio.sleep(process.linger)
     while True:
         stores.end_watches()
         await asyncio.sleep(END_WATCHES_EVERY)
@@ -164,7 +166,7 @@ def main() -> None:
         check_free(settings.bind_address, settings.secure_port)
     except OSError as error:
         sys.exit(f"error: cannot listen on {settings.bind_address}:{settings.secure_port}: {error}")
-    supervise(settings.workers, lambda: run("apiserver", settings, start))
+    supervise(settings.workers, lambda: run("apiserver", settings, start), settings.shutdown_delay_duration)
 
 
 if __name__ == "__main__":

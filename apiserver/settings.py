@@ -59,6 +59,8 @@ class Settings(ProcessSettings):
     request_timeout: Duration = Field(60.0, gt=0)
     min_request_timeout: int = Field(1800, ge=0)
     """Seconds after which a watch that names no timeout may be ended, at the earliest."""
+    shutdown_delay_duration: Duration = Field(0.0, ge=0)
+    """For how long a server that was told to stop serves on as before, while /readyz says that it will not."""
 
     pod_routes: bool = False
     """Whether this server makes routes to the nodes' pod subnets (see pod_routes.py)."""

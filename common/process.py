@@ -158,6 +158,8 @@ class Process:
         self.health = Health()
         self.stop = asyncio.Event()
         """Set by SIGTERM and SIGINT."""
+        self.linger = 0.0
+        """For how many seconds all goes on after that."""
         self._tasks = tasks
         self._spawned: set[asyncio.Task[Any]] = set()
 
@@ -275,6 +277,7 @@ async def _run(
                 process.spawn(serve(app, host=settings.bind_address, port=port, tls=tls), name="health")
             await process.stop.wait()
             log.info("%s stops", name)
+            await asyncio.sleep(process.linger)
             process.cancel()
     except* Exception as group:
         failures = _leaves(group)

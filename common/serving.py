@@ -25,6 +25,9 @@ log = logging.getLogger(__name__)
 
 GRACE_SECONDS = 10
 """How long open requests may go on after the stop signal."""
+GOODBYE_SECONDS = 0.2
+"""How long a client has for its part of TLS' goodbye when the server stops. An idle one never looks, and the server
+would wait for it until its grace is over; Go's does not wait at all."""
 RELOAD_SECONDS = 30
 """How often certificate files are looked at."""
 KEEP_ALIVE_SECONDS = 180
@@ -153,6 +156,7 @@ class CoxProtocol(HttpToolsProtocol):
     """Ends a connection whose client lets the server wait for the rest of a request."""
     _taking: asyncio.TimerHandle | None = None
     """Ends a connection whose client does not take its answer."""
+    _lost = False
 
     def data_received(self, data: bytes) -> None:
         if not self.refuses(data):
@@ -226,7 +230,22 @@ class CoxProtocol(HttpToolsProtocol):
         self._taken()
         super().resume_writing()
 
+    def shutdown(self) -> None:
+        """The server stops: an idle connection ends now, another one with the answer that is being written."""
+        super().shutdown()
+        self._end_when_closed(False)
+
+    def _end_when_closed(self, closing: bool) -> None:
+        """``closing``: it was so a moment ago."""
+        if self._lost:
+            return
+        if closing and not self.transport.get_write_buffer_size():
+            self.transport.abort()
+        else:
+            self.loop.call_later(GOODBYE_SECONDS, self._end_when_closed, self.transport.is_closing())
+
     def connection_lost(self, exc: Exception | None) -> None:
+        self._lost = True
         self._came()
         self._taken()
         super().connection_lost(exc)

@@ -49,20 +49,21 @@ def _family(host: str) -> socket.AddressFamily:
     return socket.AF_INET6 if ":" in host else socket.AF_INET
 
 
-def supervise(count: int, work: Callable[[], NoReturn]) -> NoReturn:
-    """Runs ``work`` in ``count`` processes until SIGTERM or SIGINT."""
+def supervise(count: int, work: Callable[[], NoReturn], linger: float = 0.0) -> NoReturn:
+    """Runs ``work`` in ``count`` processes until SIGTERM or SIGINT; they may go on for ``linger`` seconds more."""
     gc.collect()
     gc.freeze()
     signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
-    parent = _Parent(count, work)
+    parent = _Parent(count, work, STOP_SECONDS + linger)
     while (code := parent.step()) is None:
         pass
     sys.exit(code)
 
 
 class _Parent:
-    def __init__(self, count: int, work: Callable[[], NoReturn]) -> None:
+    def __init__(self, count: int, work: Callable[[], NoReturn], stop_seconds: float) -> None:
         self._count = count
+        self._stop_seconds = stop_seconds
         self._work = work
         self._started: dict[int, float] = {}
         """When each worker started."""
@@ -108,7 +109,7 @@ class _Parent:
 
     def _stop(self) -> None:
         if self._deadline is None:
-            self._deadline = time.monotonic() + STOP_SECONDS
+            self._deadline = time.monotonic() + self._stop_seconds
             self._tell(signal.SIGTERM)
 
     def _tell(self, number: signal.Signals) -> None:
