@@ -73,9 +73,10 @@ _UNIX = "unix://"
 
 def main() -> None:
     settings = parse(KubeletSettings)
-    if settings.config:
+    file, folder = (Path(each) if each else None for each in (settings.config, settings.config_dir))
+    if file or folder:
         try:
-            values = configuration.load(Path(settings.config), KubeletSettings.model_fields)
+            values = configuration.load(file, folder, KubeletSettings.model_fields)
         except ValueError as error:
             print(f"error: {error}", file=sys.stderr)
             sys.exit(1)
@@ -173,7 +174,9 @@ async def kubelet(
                 recorder=recorder,
                 changed=lambda: agent.wake(),
             )
-            shutdown = ShutdownManager(node_ref, settings.shutdown(), manager, recorder, lambda: agent.wake())
+            shutdown = ShutdownManager(
+                node_ref, settings.shutdown(), manager, recorder, lambda: agent.wake(), settings.root
+            )
             watched = Watched(
                 network.problem,
                 manager.problem,

@@ -1,4 +1,5 @@
-"""``--config``: a file with a KubeletConfiguration, upstream's usual way to configure a kubelet. Flags go before it.
+"""``--config``: a file with a KubeletConfiguration, upstream's usual way to configure a kubelet, and ``--config-dir``:
+a folder of files that change it (KEP-3983). Flags go before both.
 
 A field of the file is a flag by another spelling, so that what is a flag here is a field too; the few that upstream
 names otherwise are in the table below. Fields of upstream's that mean nothing here are told of and left; anything else
@@ -14,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+
+from kubelet.eviction.thresholds import DEFAULT_EVICTION_HARD
 
 log = logging.getLogger("kubelet")
 
@@ -39,7 +42,7 @@ ELSEWHERE = {
 }
 """Fields whose flags have other names."""
 _FLAGS_ALONE = """
-bind_address bootstrap_kubeconfig bridge cert_dir cloud_provider cluster_cidr config hostname_override
+bind_address bootstrap_kubeconfig bridge cert_dir cloud_provider cluster_cidr config config_dir hostname_override
 kubeconfig node_ip node_labels pod_infra_container_image register_schedulable root_dir secure_port v
 """
 FLAGS_ALONE = frozenset(_FLAGS_ALONE.split())
@@ -67,20 +70,72 @@ _ACRONYMS = {word: word.upper() for word in ("cfs", "cidr", "dns", "gc", "id", "
 _ZERO_DURATIONS = ("0s", "0", "")
 
 
-def load(path: Path, fields: Iterable[str]) -> dict[str, Any]:
-    """Values of settings. ``fields``: the settings' names. Raises ValueError with the file's name."""
+def load(path: Path | None, drop_ins: Path | None, fields: Iterable[str]) -> dict[str, Any]:
+    """Values of settings: those of the file at ``path``, changed by every file below ``drop_ins``. ``fields``: the
+    settings' names. Raises ValueError with the file's name."""
+    known = names_of(fields)
+    body: dict[str, Any] = {}
+    if path is not None:
+        try:
+            body = read(path, known)
+        except ValueError as error:
+            raise ValueError(f"failed to load kubelet config file, path: {path}, error: {error}") from error
+    if drop_ins is not None:
+        # Upstream merges into what has its defaults already; of those only this one is of several parts.
+        body.setdefault("evictionHard", dict(each.split("<") for each in DEFAULT_EVICTION_HARD.split(",")))
+        body = merged(body, drop_ins, known)
+    return values_of(body, known)
+
+
+def merged(body: dict[str, Any], folder: Path, known: Mapping[str, str]) -> dict[str, Any]:
+    """Each ``*.conf`` is a JSON merge patch: fields of fields are merged, lists replaced, null takes away. In the order
+    of their names, a folder's files at its place among them. Raises ValueError.
+    https://kubernetes.io/docs/tasks/administer-cluster/kubelet-config-file/#kubelet-conf-d"""
     try:
-        text = path.read_text()
+        found = list(_conf_files(folder))
     except OSError as error:
-        raise ValueError(f"failed to load kubelet config file, path: {path}, error: {error}") from error
+        text = f'failed to walk through kubelet dropin directory "{folder}": {error}'
+        raise ValueError(f"failed to merge kubelet configs: {text}") from error
+    for path in found:
+        try:
+            body = merge_patch(body, read(path, known))
+        except ValueError as error:
+            text = f"failed to load kubelet dropin file, path: {path}, error: {error}"
+            raise ValueError(f"failed to merge kubelet configs: {text}") from error
+    return body
+
+
+def merge_patch(target: Any, patch: Any) -> Any:
+    """RFC 7386."""
+    if not isinstance(patch, dict):
+        return patch
+    result = dict(target) if isinstance(target, dict) else {}
+    for name, value in patch.items():
+        if value is None:
+            result.pop(name, None)
+        else:
+            result[name] = merge_patch(result.get(name), value)
+    return result
+
+
+def _conf_files(folder: Path) -> Iterable[Path]:
+    for path in sorted(folder.iterdir(), key=lambda each: each.name):
+        if path.is_dir() and not path.is_symlink():
+            yield from _conf_files(path)
+        elif path.suffix == ".conf":
+            yield path
+
+
+def read(path: Path, known: Mapping[str, str]) -> dict[str, Any]:
+    """The file's fields as they stand there. Raises ValueError."""
     try:
-        return settings_of(text, fields)
-    except ValueError as error:
-        raise ValueError(f"failed to load kubelet config file, path: {path}, error: {error}") from error
+        return body_of(path.read_text(), known)
+    except OSError as error:
+        raise ValueError(str(error)) from error
 
 
-def settings_of(text: str, fields: Iterable[str]) -> dict[str, Any]:
-    """Raises ValueError."""
+def body_of(text: str, known: Mapping[str, str]) -> dict[str, Any]:
+    """Raises ValueError for what is no KubeletConfiguration, and for fields that nobody knows."""
     try:
         body = yaml.safe_load(text)
     except yaml.YAMLError as error:
@@ -90,20 +145,19 @@ def settings_of(text: str, fields: Iterable[str]) -> dict[str, Any]:
     kind, version = body.pop("kind", None), body.pop("apiVersion", None)
     if (kind, version) != (KIND, API_VERSION):
         raise ValueError(f'no kind "{kind}" is registered for version "{version}": expected {KIND} of {API_VERSION}')
-    known = names_of(fields)
-    values: dict[str, Any] = {}
-    unknown = []
-    for field, value in _flattened(body, known):
-        if field in known:
-            given = _value(field, value)
-            if given is not None:
-                values[known[field]] = given
-        elif field.split(".")[0] in NOT_USED:
-            log.info("the field %s of the kubelet's configuration has no effect here", field)
-        else:
-            unknown.append(f'unknown field "{field}"')
-    if unknown:
+    names = [field for field, _ in _flattened(body, known) if field not in known]
+    if unknown := [f'unknown field "{name}"' for name in names if name.split(".")[0] not in NOT_USED]:
         raise ValueError(f"strict decoding error: {', '.join(unknown)}")
+    return body
+
+
+def values_of(body: Mapping[str, Any], known: Mapping[str, str]) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for field, value in _flattened(body, known):
+        if field not in known:
+            log.info("the field %s of the kubelet's configuration has no effect here", field)
+        elif (given := _value(field, value)) is not None:
+            values[known[field]] = given
     return values
 
 

@@ -306,7 +306,7 @@ class PodManager:
         verdict = self._judge(pod, self._node(), static=static)
         worker = PodWorker(pod, tools, rejection=verdict.rejection, fits=self._fits)
         if verdict.preempt:
-            self._start(worker, self._preempt(verdict.preempt))
+            self._start(worker, self._preempt(verdict))
         elif verdict.rejection is not None and verdict.rejection[0] == "NodeAffinity":
             self._start(worker, self._judge_again(worker, static))
         else:
@@ -358,12 +358,13 @@ class PodManager:
                 return answer
         return ""
 
-    async def _preempt(self, pods: Sequence[Pod]) -> None:
+    async def _preempt(self, verdict: Verdict) -> None:
         """What they hold counts as free from now on, and is when they have ended."""
-        for pod in pods:
+        for pod in verdict.preempt:
+            metrics.count_preemption(verdict.lacking)
             log.warning("pod %s is preempted", identity_of(pod))
             self._tools.event(pod, "Warning", preemption.ENDING.reason, preemption.MESSAGE)
-        await asyncio.gather(*(self.end_pod(identity_of(pod).uid, preemption.ENDING) for pod in pods))
+        await asyncio.gather(*(self.end_pod(identity_of(pod).uid, preemption.ENDING) for pod in verdict.preempt))
 
     async def _judge_again(self, worker: PodWorker, static: bool) -> None:
         """The node's labels may be newer than what the watch has shown."""
@@ -374,7 +375,7 @@ class PodManager:
             return
         verdict = self._judge(worker.pod, node, static=static)
         worker.rejection = verdict.rejection
-        await self._preempt(verdict.preempt)
+        await self._preempt(verdict)
 
     def _updated(self, old: Pod, new: Pod) -> None:
         if identity_of(old).uid != identity_of(new).uid:

@@ -80,6 +80,16 @@ STORAGE_DURATION = Histogram(
     ["volume_plugin", "operation_name", "status", "migrated"],
     buckets=(0.1, 0.25, 0.5, 1, 2.5, 5, 10, 15, 25, 50, 120, 300, 600),
 )
+SHUTDOWN_START = Gauge(
+    "kubelet_graceful_shutdown_start_time_seconds", "Last graceful shutdown start time since unix epoch in seconds"
+)
+SHUTDOWN_END = Gauge(
+    "kubelet_graceful_shutdown_end_time_seconds", "Last graceful shutdown end time since unix epoch in seconds"
+)
+LIFECYCLE_FALLBACKS = Counter(
+    "kubelet_lifecycle_handler_http_fallbacks",
+    "The number of times lifecycle handlers successfully fell back to http from https.",
+)
 PROBE_TOTAL = Counter(
     "prober_probe",
     "Cumulative number of a liveness, readiness or startup probe for a container by result.",
@@ -94,8 +104,14 @@ PROBE_DURATION = Histogram(
 )
 EVICTIONS: dict[str, int] = {}
 """How often pods were evicted, by signal. Upstream's counter has no ``_total``, which the library would add."""
+PREEMPTIONS: dict[str, int] = {}
+"""How often pods were ended for a critical one, by what that one had too little of; without ``_total`` likewise."""
 
 
 def count_eviction(signal: str) -> None:
     """``signal`` as in upstream's thresholds: ``memory.available``, …"""
     EVICTIONS[signal] = EVICTIONS.get(signal, 0) + 1
+
+
+def count_preemption(resource: str) -> None:
+    PREEMPTIONS[resource] = PREEMPTIONS.get(resource, 0) + 1

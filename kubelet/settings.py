@@ -32,6 +32,8 @@ _EFFECTS = ("NoSchedule", "PreferNoSchedule", "NoExecute")
 class KubeletSettings(ProcessSettings):
     config: str = ""
     """A file with a KubeletConfiguration; flags go before it."""
+    config_dir: str = ""
+    """A folder whose ``*.conf`` files change it, in the order of their names."""
     kubeconfig: str | None = None
     hostname_override: str = ""
     """The node's name; default: the machine's host name."""

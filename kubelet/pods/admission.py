@@ -52,6 +52,8 @@ class Verdict:
 
     rejection: Rejection | None = None
     preempt: Sequence[Pod] = ()
+    lacking: str = ""
+    """The resource for whose sake they are."""
 
 
 def admit(pod: Pod, view: NodeView) -> Verdict:
@@ -91,7 +93,8 @@ def _fit(pod: Pod, view: NodeView) -> Verdict:
         return Verdict((misfits[0].reason, misfits[0].message))
     missing = {each.resource: each.missing for each in found if isinstance(each, Insufficient)}
     try:
-        return Verdict(None, victims(missing, [o for o in view.others if preemptable(pod, o, view.is_critical)]))
+        chosen = victims(missing, [o for o in view.others if preemptable(pod, o, view.is_critical)])
+        return Verdict(None, chosen, next(iter(missing), ""))
     except CannotPreempt as error:
         text = "Unexpected error while attempting to recover from admission failure: "
         return Verdict((UNEXPECTED, f"{text}preemption: error finding a set of pods to preempt: {error}"))

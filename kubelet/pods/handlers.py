@@ -12,6 +12,7 @@ from typing import Any
 
 from lightkube.models.core_v1 import Container, ExecAction, GRPCAction, HTTPGetAction, LifecycleHandler, Probe
 
+from kubelet import metrics
 from kubelet.cri import Runtime, RuntimeFailure
 from kubelet.pods.httpget import MAX_BODY, Answer, Headers, NoAnswer, PlainAnswer, get, unverified
 
@@ -109,16 +110,24 @@ class Handlers:
                 try:
                     await self._get(url, action, "lifecycle")
                 except PlainAnswer:
-                    plain = f"http{url.removeprefix('https')}"
-                    await self._get(plain, action, "lifecycle", without=("authorization",))
-                    where = url.partition("://")[2].partition("/")[0]
-                    text = f"request to HTTPS lifecycle hook {where} got HTTP response, retry with HTTP succeeded"
-                    return Outcome(True, warning=text)
+                    return await self._fall_back(action, url)
         except TimeoutError:
             return Outcome(False, f'Get "{url}": {TIMED_OUT}', timed_out=True)
         except (NoAnswer, ValueError) as error:
             return Outcome(False, f'Get "{url}": {error}')
         return Outcome(True)
+
+    async def _fall_back(self, action: HTTPGetAction, url: str) -> Outcome:
+        """Such hooks went out as HTTP in older versions, so that servers may still speak that; what is secret stays."""
+        plain = f"http{url.removeprefix('https')}"
+        try:
+            await self._get(plain, action, "lifecycle", without=("authorization",))
+        except (NoAnswer, ValueError):
+            return Outcome(False, f'Get "{url}": http: server gave HTTP response to HTTPS client')
+        metrics.LIFECYCLE_FALLBACKS.inc()
+        where = url.partition("://")[2].partition("/")[0]
+        text = f"request to HTTPS lifecycle hook {where} got HTTP response, retry with HTTP succeeded"
+        return Outcome(True, warning=text)
 
     async def _get(self, url: str, action: HTTPGetAction, purpose: str, without: tuple[str, ...] = ()) -> Answer:
         return await get(url, http_headers(action, purpose, without), self._tls)

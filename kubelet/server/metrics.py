@@ -63,7 +63,7 @@ class Figures:
         return JSONResponse(await self._stats.summary(only_cpu_and_memory=brief))
 
     async def metrics(self, request: Request) -> Response:
-        families = [*_evictions(), *await self._volumes()]
+        families = [*_ended_pods(), *await self._volumes()]
         await self._count_running()
         text = prometheus_client.generate_latest() + render(families).encode()
         return Response(text, media_type=CONTENT_TYPE)
@@ -127,11 +127,14 @@ class Figures:
         return [*(family for family, _ in made), total]
 
 
-def _evictions() -> Sequence[Family]:
-    family = counter("kubelet_evictions", "[ALPHA] Cumulative number of pod evictions by eviction signal")
+def _ended_pods() -> Sequence[Family]:
+    evicted = counter("kubelet_evictions", "[ALPHA] Cumulative number of pod evictions by eviction signal")
     for signal, number in metrics.EVICTIONS.items():
-        family.add(labels(eviction_signal=signal), number)
-    return (family,)
+        evicted.add(labels(eviction_signal=signal), number)
+    preempted = counter("kubelet_preemptions", "[ALPHA] Cumulative number of pod preemptions by preemption resource")
+    for resource, number in metrics.PREEMPTIONS.items():
+        preempted.add(labels(preemption_signal=resource), number)
+    return evicted, preempted
 
 
 def _exposed(families: Sequence[Family]) -> Response:

@@ -5,14 +5,18 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import Any, Protocol
 
 from lightkube.models.core_v1 import ObjectReference
 from lightkube.resources.core_v1 import Pod
 
 from common.api.pods import is_terminal
+from common.api.time import now
 from kubelet.pods.identity import identity_of
 from kubelet.shutdown.periods import Group, Period, grace_of, groups
+from kubelet.shutdown.record import Record, read
 from kubelet.types import Ending
 
 log = logging.getLogger("kubelet.shutdown")
@@ -29,16 +33,26 @@ class Pods(Protocol):
 
 
 class ShutdownManager:
-    """``changed`` is called when the node's readiness is another than before. Without periods pods are left alone."""
+    """``changed`` is called when the node's readiness is another than before. Without periods pods are left alone.
+    ``root``: the kubelet's folder, where the times of the last shutdown are kept."""
 
     def __init__(
-        self, node: ObjectReference, periods: Sequence[Period], pods: Pods, recorder: Any, changed: Callable[[], None]
+        self,
+        node: ObjectReference,
+        periods: Sequence[Period],
+        pods: Pods,
+        recorder: Any,
+        changed: Callable[[], None],
+        root: Path,
     ) -> None:
         self._node = node
         self._periods = periods
         self._pods = pods
         self._recorder = recorder
         self._changed = changed
+        self._root = root
+        if periods and (last := read(root)) is not None:
+            last.show()
         self.shutting_down = False
 
     @property
@@ -60,6 +74,19 @@ class ShutdownManager:
             log.info("no shutdown grace period is given: pods are left as they are")
             return
         self._tell(True, "Shutdown manager detected shutdown event")
+        record = Record(now())
+        await self._note(record)
+        try:
+            await self._end_all()
+        finally:
+            await self._note(replace(record, end=now()))
+        log.info("the pods have ended: the node may shut down")
+
+    async def _note(self, record: Record) -> None:
+        record.show()
+        await asyncio.to_thread(record.write, self._root)
+
+    async def _end_all(self) -> None:
         active = [pod for pod in self._pods.pods() if not is_terminal(pod)]
         late: set[asyncio.Task[None]] = set()
         for group in groups(self._periods, active):
@@ -68,7 +95,6 @@ class ShutdownManager:
             await asyncio.wait(late, timeout=LAST_SECONDS)
         for task in late:
             task.cancel()
-        log.info("the pods have ended: the node may shut down")
 
     def cancel(self) -> None:
         """The machine goes on after all. Pods that have ended stay so."""

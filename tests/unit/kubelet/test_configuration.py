@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from common.process import parse
-from kubelet.configuration import camel, load, names_of, settings_of
+from kubelet.configuration import body_of, camel, load, merge_patch, names_of, values_of
+from kubelet.eviction.thresholds import DEFAULT_EVICTION_HARD
 from kubelet.settings import KubeletSettings
 
 HEAD = "kind: KubeletConfiguration\napiVersion: kubelet.config.k8s.io/v1beta1\n"
 FIELDS = list(KubeletSettings.model_fields)
+
+
+def settings_of(text: str) -> dict[str, Any]:
+    known = names_of(FIELDS)
+    return values_of(body_of(text, known), known)
 
 
 def test_fields_are_flags_by_another_spelling() -> None:
@@ -39,7 +46,7 @@ serverTLSBootstrap: true
 containerLogMaxSize: 1Mi
 enableSystemLogHandler: false
 """
-    assert settings_of(HEAD + text, FIELDS) == {
+    assert settings_of(HEAD + text) == {
         "anonymous_auth": False,
         "authentication_token_webhook": True,
         "client_ca_file": "/ca.crt",
@@ -77,7 +84,7 @@ enableSystemLogHandler: false
 )
 def test_what_is_no_configuration_is_refused(text: str, said: str) -> None:
     with pytest.raises(ValueError, match=said.replace("(", r"\(")):
-        settings_of(text, FIELDS)
+        settings_of(text)
 
 
 def test_names() -> None:
@@ -90,10 +97,42 @@ def test_names() -> None:
 def test_flags_go_before_the_file(tmp_path: Path) -> None:
     path = tmp_path / "kubelet.yaml"
     path.write_text(HEAD + "maxPods: 20\nclusterDomain: example.com\nserializeImagePulls: true\n")
-    values = load(path, FIELDS)
+    values = load(path, None, FIELDS)
     settings = parse(KubeletSettings, ["--max-pods=30", "--serialize-image-pulls=false"], values)
     assert (settings.max_pods, settings.cluster_domain, settings.serialize_image_pulls) == (30, "example.com", False)
     with pytest.raises(ValueError, match=r"none\.yaml"):
-        load(tmp_path / "none.yaml", FIELDS)
+        load(tmp_path / "none.yaml", None, FIELDS)
     with pytest.raises(SystemExit):
         parse(KubeletSettings, [], {"eviction_hard": "nonsense<1"})
+
+
+def test_drop_ins_are_merged_in_order(tmp_path: Path) -> None:
+    def write(name: str, text: str) -> Path:
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(HEAD + text)
+        return path
+
+    base = write("kubelet.yaml", "maxPods: 20\nclusterDomain: a\nkubeReserved: {cpu: 100m, memory: 1Gi}\n")
+    write("d/20-last.conf", "maxPods: 40\nclusterDNS: [10.0.0.2]\nkubeReserved: {memory: null}\n")
+    write("d/10-first.conf", "maxPods: 30\nclusterDNS: [10.0.0.1, 10.0.0.9]\nevictionHard: {nodefs.available: 7%}\n")
+    write("d/15-sub/x.conf", "maxPods: 35\nclusterDomain: b\nclusterDNS: [10.0.0.3]\n")
+    write("d/30-note.yaml", "maxPods: 50\n")
+    assert load(base, tmp_path / "d", FIELDS) == {
+        "max_pods": 40,
+        "cluster_domain": "b",
+        "cluster_dns": "10.0.0.2",
+        "kube_reserved": "cpu=100m",
+        "eviction_hard": DEFAULT_EVICTION_HARD.replace("nodefs.available<10%", "nodefs.available<7%"),
+    }
+    assert load(None, tmp_path / "d", FIELDS)["max_pods"] == 40
+    write("d/40.conf", "maxPod: 1\n")
+    with pytest.raises(ValueError, match=r'failed to merge kubelet configs: .*40\.conf.*unknown field "maxPod"'):
+        load(base, tmp_path / "d", FIELDS)
+    with pytest.raises(ValueError, match="failed to walk through kubelet dropin directory"):
+        load(base, tmp_path / "none", FIELDS)
+
+
+def test_merge_patches() -> None:
+    assert merge_patch({"a": {"b": 1, "c": 2}, "l": [1]}, {"a": {"b": None}, "l": [2, 3]}) == {"a": {"c": 2}, "l": [2, 3]}
+    assert merge_patch({"a": 1}, {"a": {"b": {"c": None}}}) == {"a": {"b": {}}}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from lightkube.resources.core_v1 import Pod
 
 from kubelet.shutdown.manager import ShutdownManager
 from kubelet.shutdown.periods import Period, grace_of, groups, parse_periods, periods_of
+from kubelet.shutdown.record import FILE, read
 from kubelet.types import Ending
 
 CRITICAL = 2_000_000_000
@@ -66,25 +68,34 @@ class FakePods:
         self.said.append(reason)
 
 
-def manager(pods: FakePods, periods: tuple[Period, ...]) -> ShutdownManager:
-    return ShutdownManager(
-        ObjectReference(kind="Node", name="n"), periods, pods, pods, lambda: pods.said.append("told")
-    )
+def manager(pods: FakePods, periods: tuple[Period, ...], root: Path) -> ShutdownManager:
+    node = ObjectReference(kind="Node", name="n")
+    return ShutdownManager(node, periods, pods, pods, lambda: pods.said.append("told"), root)
 
 
-async def test_critical_pods_end_last() -> None:
+async def test_critical_pods_end_last(tmp_path: Path) -> None:
     pods = FakePods(pod("critical", CRITICAL), pod("plain", grace=3), pod("over", phase="Succeeded"))
-    node = manager(pods, periods_of(30, 10))
+    node = manager(pods, periods_of(30, 10), tmp_path)
     assert node.problem() is None
     await node.shut_down()
+    record = read(tmp_path)
+    assert record is not None and record.end is not None and record.start <= record.end
     assert pods.ended == [("plain", 3), ("critical", 10)]
     assert node.problem() == "node is shutting down" and pods.said == ["NodeShutdown", "told"]
     node.cancel()
     assert node.problem() is None
 
 
-async def test_without_periods_pods_are_left_alone() -> None:
+async def test_without_periods_pods_are_left_alone(tmp_path: Path) -> None:
     pods = FakePods(pod("plain"))
-    node = manager(pods, ())
+    node = manager(pods, (), tmp_path)
     await node.shut_down()
     assert pods.ended == [] and pods.said == [] and node.problem() is None
+    assert read(tmp_path) is None
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[]", '{"startTime": 1, "endTime": null}'])
+def test_times_that_nobody_can_read_are_left(tmp_path: Path, text: str) -> None:
+    (tmp_path / FILE).write_text(text)
+    assert read(tmp_path) is None
+    manager(FakePods(), periods_of(30, 10), tmp_path)
