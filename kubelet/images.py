@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
 
-from lightkube.models.core_v1 import Container
+from lightkube.models.core_v1 import Container, ObjectReference
 from lightkube.resources.core_v1 import Pod
 
 from common.api.status import StatusError
@@ -34,7 +34,13 @@ class Recorder(Protocol):
     """Of common.events.EventRecorder, what is used here."""
 
     def event(
-        self, obj: Pod, type: Literal["Normal", "Warning"], reason: str, message: str, *, field_path: str | None = None
+        self,
+        obj: Pod | ObjectReference,
+        type: Literal["Normal", "Warning"],
+        reason: str,
+        message: str,
+        *,
+        field_path: str | None = None,
     ) -> None: ...
 
 

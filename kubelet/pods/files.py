@@ -20,6 +20,7 @@ from kubelet.types import KubeletConfig
 
 MAX_TERMINATION_MESSAGE = 4096
 """Bytes at the end of the file."""
+MISSING_DNS = "MissingClusterDNS"
 MAX_SERVERS, MAX_SEARCHES, MAX_SEARCH, MAX_SEARCH_LINE = 3, 32, 253, 2048
 """Name servers; search domains, characters of one and of all."""
 _STANDARD_HOSTS = (
@@ -117,15 +118,21 @@ def fit(wanted: DNSConfig) -> tuple[DNSConfig, list[str]]:
     return DNSConfig(servers, searches, wanted.options), problems
 
 
+def missing_dns(pod: Pod, config: KubeletConfig) -> str:
+    """What the node says when the pod wants the cluster's DNS and nobody has told where that is; "" else."""
+    if config.cluster_dns or not wants_cluster_dns(spec_of(pod)):
+        return ""
+    return (
+        'kubelet does not have ClusterDNS IP configured and cannot create Pod using "ClusterFirst" policy. '
+        'Falling back to "Default" policy.'
+    )
+
+
 def dns_problems(pod: Pod, config: KubeletConfig) -> list[tuple[str, str]]:
     """Reasons and messages of events. Blocking."""
     spec, result = spec_of(pod), []
-    if wants_cluster_dns(spec) and not config.cluster_dns:
-        text = (
-            'kubelet does not have ClusterDNS IP configured and cannot create Pod using "ClusterFirst" policy. '
-            'Falling back to "Default" policy.'
-        )
-        result.append(("MissingClusterDNS", f'pod: "{identity_of(pod)}". {text}'))
+    if text := missing_dns(pod, config):
+        result.append((MISSING_DNS, f'pod: "{identity_of(pod)}". {text}'))
     _, problems = fit(dns_config(spec, identity_of(pod).namespace, config, host_dns(config)))
     return result + [("DNSConfigForming", text) for text in problems]
 

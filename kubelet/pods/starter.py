@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TypeVar
 
-from lightkube.models.core_v1 import Container
+from lightkube.models.core_v1 import Container, ObjectReference
 from lightkube.resources.core_v1 import ConfigMap, Pod, Secret
 from lightkube.resources.node_v1 import RuntimeClass
 
@@ -36,7 +36,7 @@ from kubelet.pods.environment import (
     referred,
     service_variables,
 )
-from kubelet.pods.files import PodDirectory, dns_problems
+from kubelet.pods.files import MISSING_DNS, PodDirectory, dns_problems, missing_dns
 from kubelet.pods.handlers import Target
 from kubelet.pods.identity import find_ephemeral, identity_of, spec_of
 from kubelet.pods.observed import PodObservation
@@ -115,6 +115,10 @@ class Starter:
             raise self._sandbox_failed(pod, str(error)) from error
         for reason, text in await asyncio.to_thread(dns_problems, pod, self._tools.config):
             self._tools.event(pod, "Warning", reason, text)
+        if text := missing_dns(pod, self._tools.config):
+            name = self._tools.config.node_name
+            node = ObjectReference(kind="Node", name=name, uid=name)
+            self._tools.recorder.event(node, "Warning", MISSING_DNS, text)
         try:
             return await self._tools.runtime.run_sandbox(config)
         except RuntimeNotFound:

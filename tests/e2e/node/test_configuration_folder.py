@@ -48,6 +48,7 @@ def test_a_folder_of_changes(kubectl: Kubectl, machine: Machine, tmp_path: Path)
         event = kubectl.event("MissingClusterDNS", "first")
         assert event["type"] == "Warning"
         assert event["message"] == f'pod: "first_{kubectl.namespace}({found["first"]})". {said}'
+        assert Kubectl(machine).event("MissingClusterDNS", machine.node)["message"] == said
         assert kubectl("logs", "first") == kubectl("logs", "own")
         for name in ("own", "none"):
             assert [each for each in kubectl.events(name) if each["reason"] == "MissingClusterDNS"] == []
