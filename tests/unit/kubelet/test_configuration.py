@@ -134,5 +134,8 @@ def test_drop_ins_are_merged_in_order(tmp_path: Path) -> None:
 
 
 def test_merge_patches() -> None:
-    assert merge_patch({"a": {"b": 1, "c": 2}, "l": [1]}, {"a": {"b": None}, "l": [2, 3]}) == {"a": {"c": 2}, "l": [2, 3]}
+    assert merge_patch({"a": {"b": 1, "c": 2}, "l": [1]}, {"a": {"b": None}, "l": [2, 3]}) == {
+        "a": {"c": 2},
+        "l": [2, 3],
+    }
     assert merge_patch({"a": 1}, {"a": {"b": {"c": None}}}) == {"a": {"b": {}}}
