@@ -16,50 +16,59 @@ import ctypes
 import logging
 import os
 import re
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from kubelet.runtime.cgroups import flat
 
 log = logging.getLogger("kubelet.oom")
 
+K = TypeVar("K")
+V = TypeVar("V")
+
 LOOK_SECONDS = 10.0
 REMEMBERED = 4096
-"""Containers whose kills are remembered when the log has them no more."""
+"""Containers and processes that are remembered when the log has them no more."""
 _READ_ALL, _SIZE = 3, 10
 _MOST = 1 << 20
 # A record of the kernel's own (facility 0), when it was written, and perhaps by whom.
 _RECORD = r"^<[0-7]>(?:\[[^]\n]*\])* ?"
-# Since 5.0; and before.
+# Since 5.0; before; and of cgroups that are killed as a whole.
 _CGROUP = re.compile(
-    _RECORD + r"(?:oom-kill:constraint=.*,task_memcg=(.*?),task=|Task in (.*) killed as a result of limit of )", re.M
+    _RECORD + r"(?:oom-kill:constraint=.*,task_memcg=(.*?),task=|Task in (.*) killed as a result of limit of "
+    r"|Tasks in (.*) are going to be killed due to memory\.oom\.group set)",
+    re.M,
 )
-_MACHINE = re.compile(_RECORD + r"Out of memory[^:\n]*: Kill(?:ed)? process (\d+) \((.*?)\)(?: |,|$).*", re.M)
+_KILL = re.compile(
+    _RECORD + r"(Memory cgroup out|Out) of memory[^:\n]*: Kill(?:ed)? process (\d+) \((.*?)\)(?: |,|$).*", re.M
+)
 _CONTAINER_ID = re.compile(r"(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])")
 
 
 @dataclass(frozen=True, slots=True)
-class SystemKill:
-    """A kill because the machine as a whole had no memory left, not a cgroup of it."""
-
+class Kill:
     pid: int
     process: str
+    system: bool
+    """The machine as a whole had no memory left, not a cgroup of it."""
     record: str
     """The text of the kernel's record: by its time it differs from others."""
 
 
 def killed_containers(text: str) -> list[str]:
     """Ids of the containers in whose cgroups (or in ones below) a process was killed, whatever ran out of memory. A
-    path may name several: a container of a node that is one itself."""
-    paths = [match[1] or match[2] for match in _CGROUP.finditer(text)]
+    path may name several: a container of a node that is one itself. Not complete: the kernel names the cgroups of at
+    most ten kills in five seconds."""
+    paths = [match[match.lastindex or 0] for match in _CGROUP.finditer(text)]
     return [found for path in paths for found in _CONTAINER_ID.findall(path)]
 
 
-def system_kills(text: str) -> list[SystemKill]:
-    """Oldest first. Their dumps are rate limited by the kernel (ten in five seconds), the records read here are not."""
-    return [SystemKill(int(match[1]), match[2], match[0]) for match in _MACHINE.finditer(text)]
+def kills(text: str) -> list[Kill]:
+    """Oldest first. By numbers as the machine's own namespace has them."""
+    return [Kill(int(match[2]), match[3], match[1] == "Out", match[0]) for match in _KILL.finditer(text)]
 
 
 class KernelLog:
@@ -104,9 +113,11 @@ class OOMWatcher:
         self._read: tuple[int | None, bool] = (None, False)
         """The count that the log was read at, and whether it was read twice at that."""
         self._containers: dict[str, None] = {}
-        self._told: frozenset[SystemKill] = frozenset()
-        """Of what the log has, what the event was made of."""
-        self._news: Sequence[SystemKill] = ()
+        self._processes: dict[int, float] = {}
+        """When they were found to have been killed, time.monotonic()."""
+        self._before: frozenset[Kill] = frozenset()
+        """What the log had when it was read last."""
+        self._news: Sequence[Kill] = ()
         self._readable = True
 
     async def killed_in(self, container_id: str) -> bool:
@@ -116,6 +127,12 @@ class OOMWatcher:
             await self._look()
         return container_id in self._containers
 
+    async def killed_process(self, pid: int, since: float) -> bool:
+        """Whether the kernel has killed that process, which was there at a time (time.monotonic()), for want of memory.
+        The number alone is no proof: it may have been another's once."""
+        await self._look()
+        return self._processes.get(pid, -1.0) >= since
+
     async def run(self, tell: Callable[[str], None]) -> None:
         """Tells of each kill that was the machine's as a whole, and keeps what containers need when the log moves on.
         At the start what the log has is told again, as upstream does: it may be what ended the last kubelet."""
@@ -124,8 +141,8 @@ class OOMWatcher:
                 tell(f"System OOM encountered, victim process: {kill.process}, pid: {kill.pid}")
             await asyncio.sleep(LOOK_SECONDS)
 
-    async def news(self) -> Sequence[SystemKill]:
-        """Those that were not given before."""
+    async def news(self) -> Sequence[Kill]:
+        """Kills that were the machine's as a whole and were not given before."""
         await self._look()
         news, self._news = self._news, ()
         return news
@@ -135,19 +152,19 @@ class OOMWatcher:
             text = await asyncio.to_thread(self._changed)
             if text is None:
                 return
-            self._containers.update(dict.fromkeys(killed_containers(text)))
-            for old in list(self._containers)[:-REMEMBERED]:
-                del self._containers[old]
-            kills = system_kills(text)
-            self._news = (*self._news, *(kill for kill in kills if kill not in self._told))[-REMEMBERED:]
-            self._told = frozenset(kills)
+            found = kills(text)
+            news = [kill for kill in found if kill not in self._before]
+            self._before = frozenset(found)
+            self._news = (*self._news, *(kill for kill in news if kill.system))[-REMEMBERED:]
+            _remember(self._containers, dict.fromkeys(killed_containers(text)))
+            _remember(self._processes, dict.fromkeys((kill.pid for kill in news), time.monotonic()))
 
     def _changed(self) -> str | None:
         """The log, if there may be something new in it. The kernel names the cgroup, then counts and kills, and then
         names the process: that it has counted is no proof that it has written all, so the log is read once more at the
         next look."""
-        kills = self._source.kills()
-        if kills is not None and self._read == (kills, True):
+        count = self._source.kills()
+        if count is not None and self._read == (count, True):
             return None
         try:
             text = self._source.text()
@@ -156,5 +173,14 @@ class OOMWatcher:
                 log.warning("the kernel's log cannot be read, some ends for want of memory may not be told: %s", error)
             self._readable = False
             return None
-        self._read, self._readable = (kills, kills == self._read[0]), True
+        self._read, self._readable = (count, count == self._read[0]), True
         return text
+
+
+def _remember(known: dict[K, V], more: dict[K, V]) -> None:
+    """The newest."""
+    for key, value in more.items():
+        known.pop(key, None)
+        known[key] = value
+    for old in list(known)[:-REMEMBERED]:
+        del known[old]

@@ -105,6 +105,14 @@ class Cgroups:
             return self._version1(path, name, full)
         return self._version2(path, name, full)
 
+    def first_process(self, path: str) -> int:
+        """The oldest of the processes in the cgroup at a path. Raises CgroupMissing, also when there is none."""
+        controller = "memory" if "memory" in self._mounts else UNIFIED
+        pids = _text(f"{self._folder(controller, path)}/cgroup.procs").split()
+        if not pids:
+            raise CgroupMissing(f"{path}: no process")
+        return min(map(int, pids))
+
     def _folder(self, controller: str, path: str) -> str:
         mount = self._mounts.get(controller)
         return mount.folder(path) if mount is not None else ""

@@ -41,6 +41,7 @@ from kubelet.cri import (
 from kubelet.oom import OOMWatcher
 from kubelet.runtime import inspect, spec
 from kubelet.runtime.figures import Figures
+from kubelet.runtime.firsts import FirstProcesses
 from kubelet.runtime.hijack import HijackedSession, open_hijacked
 from kubelet.runtime.naming import LABEL_NODE
 from kubelet.runtime.pool import DockerPool
@@ -91,6 +92,7 @@ class DockerRuntime:
         """Of containers that run and have been looked at."""
         self._negative_oom_score_refused = False
         self._oom = oom or OOMWatcher()
+        self._firsts = FirstProcesses()
         self._root = ""
 
     async def close(self) -> None:
@@ -166,7 +168,9 @@ class DockerRuntime:
             config = dataclasses.replace(config, resources=_non_negative(config.resources))
         profile = await asyncio.to_thread(self._seccomp_text, config)
         body = spec.container_body(sandbox_id, config, self._node_labels, self._log_limits, profile)
-        return await self._create(spec.app_name(config), body)
+        container_id = await self._create(spec.app_name(config), body)
+        self._firsts.created(container_id, config.cgroup_parent)
+        return container_id
 
     def _seccomp_text(self, config: ContainerConfig) -> str:
         """Docker wants the text of a profile, in JSON; the file is on this machine."""
@@ -216,6 +220,7 @@ class DockerRuntime:
             if _refuses_oom_score(error) and await self._oom_score(container_id) < 0:
                 self._remember_refusal()
             raise
+        await self._firsts.started(container_id)
 
     async def stop_container(self, container_id: str, timeout: int) -> None:
         """Signals and waits on the loop: Docker's own stop would hold a thread for the whole grace period."""
@@ -301,6 +306,7 @@ class DockerRuntime:
             present = {row["Id"] for row in rows}
             self._known = {key: value for key, value in self._known.items() if key in present}
             self._stop_signals = {key: value for key, value in self._stop_signals.items() if key in present}
+            self._firsts.keep(present)
         found = [await self._look(row["Id"], row["State"]) for row in rows]
         return [container for container in found if container is not None]
 
@@ -313,7 +319,7 @@ class DockerRuntime:
         except RuntimeNotFound:
             return None
         container = inspect.container(raw, await self._root_dir())
-        if _ran(container) and not container.oom_killed and await self._oom.killed_in(container_id):
+        if _ran(container) and not container.oom_killed and await self._lacked_memory(container_id):
             log.info("container %s lacked memory; Docker was not told", container_id[:12])
             container = dataclasses.replace(container, oom_killed=True)
         if container.is_sandbox and container.running and int(raw["HostConfig"].get("OomScoreAdj") or 0) >= 0:
@@ -324,6 +330,13 @@ class DockerRuntime:
         if container.running:
             self._stop_signals[container_id] = str(raw["Config"].get("StopSignal") or STOP_SIGNAL)
         return container
+
+    async def _lacked_memory(self, container_id: str) -> bool:
+        """What Docker may not have been told."""
+        first = self._firsts.of(container_id)
+        return await self._oom.killed_in(container_id) or (
+            first is not None and await self._oom.killed_process(first.pid, first.since)
+        )
 
     async def container_pid(self, container_id: str) -> int:
         raw = await self._pool.call(lambda api: api.inspect_container(container_id))

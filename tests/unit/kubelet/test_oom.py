@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from dataclasses import dataclass
 
 import pytest
 
-from kubelet.oom import KernelLog, OOMWatcher, killed_containers, system_kills
+from kubelet.oom import KernelLog, OOMWatcher, killed_containers, kills
 
 ID, OTHER = "f2" * 32, "0a" * 32
 POD = "/kubepods/burstable/pod01d57f45-c081-4719-9179-044e9707dcca"
@@ -36,6 +37,7 @@ def named(path: str, short: str = f"oom_memcg={POD}", prefix: str = "<6>[13003.8
         (named("/", "global_oom"), []),
         (named(f"{POD}/{ID}") + BEGIN + named(f"{POD}/{OTHER}"), [ID, OTHER]),
         (f"<6>[1.0] Task in {POD}/{ID} killed as a result of limit of {POD}\n", [ID]),
+        (f"<6>[1.0] Tasks in {POD}/{ID} are going to be killed due to memory.oom.group set\n", [ID]),
         (named(f"{POD}/{ID}", prefix="<14>[13003.840096] "), []),  # from user space
         (named(f"{POD}/{ID}", prefix="<6>[1.0] somebody: "), []),
         (named(f"{POD}/{ID}00"), []),
@@ -53,11 +55,12 @@ def test_containers_of_killed_processes(text: str, found: list[str]) -> None:
         ("<3>[1.5] Out of memory: Kill process 8 (a b) score 9 or sacrifice child\n", [(8, "a b")]),
         ("<3>Out of memory: Killed process 9 (old (x)), UID 0\n", [(9, "old (x)")]),
         (END.format("Memory cgroup out of memory", 7), []),
+        (END.format("Memory cgroup out of memory (oom_kill_allocating_task)", 7), []),
         ("<11>[1.5] Out of memory: Killed process 10 (forged) total-vm:1kB\n", []),
     ],
 )
 def test_kills_of_the_machine_as_a_whole(line: str, found: list[tuple[int, str]]) -> None:
-    assert [(kill.pid, kill.process) for kill in system_kills(BEGIN + line)] == found
+    assert [(kill.pid, kill.process) for kill in kills(BEGIN + line) if kill.system] == found
 
 
 @dataclass
@@ -106,6 +109,18 @@ async def test_each_kill_is_news_once() -> None:
     await asyncio.gather(*(watcher.killed_in(ID) for _ in range(3)))
     assert [kill.pid for kill in await watcher.news()] == [8]
     assert not await watcher.news()
+
+
+async def test_processes_of_which_the_log_has_the_number_alone() -> None:
+    """Of one that was killed before, another may have got the number."""
+    source = Log(1, END.format("Memory cgroup out of memory", 7))
+    watcher = OOMWatcher(source)
+    before = time.monotonic()
+    assert await watcher.killed_process(7, before) and not await watcher.killed_process(8, before)
+    after = time.monotonic()
+    assert not await watcher.killed_process(7, after)
+    source.count, source.content = 2, source.content + END.format("Memory cgroup out of memory", 8)
+    assert await watcher.killed_process(8, after) and not await watcher.killed_process(7, after)
 
 
 async def test_the_event_of_a_kill() -> None:
