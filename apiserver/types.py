@@ -95,6 +95,8 @@ class Resource:
     """Whether a change of spec raises metadata.generation."""
     selectable_fields: Mapping[str, Callable[[Object], str]] = field(default_factory=dict)
     """Field selectors beside metadata.name and metadata.namespace."""
+    renamed_fields: Mapping[str, str] = field(default_factory=dict)
+    """Field selectors by the name that they have in the stored kind, or have had since."""
     unknown_field: str = "field label not supported: {}"
     """What a selector of another field is told, if there are selectable fields."""
     name_validation: Callable[[str], list[str]] | None = None

@@ -11,7 +11,6 @@ from apiserver.endpoints.options import Validation
 from apiserver.storage.registry import Stores
 from apiserver.storage.store import Store
 from apiserver.types import AdmissionRequest, Authorizer, Object, Resource
-from common.api.status import BadRequest
 from common.aside import aside
 
 
@@ -52,8 +51,6 @@ class Api:
         self, body: bytes, content_type: str, resource: Resource, validation: Validation, warnings: list[str]
     ) -> Object:
         """The object of a body, in the form in which it is stored."""
-        if not body.strip():
-            raise BadRequest("unable to decode: the request body is empty")
         decoded: Decoded = await aside(len(body), self.decode, body, content_type, resource, validation)
         warnings.extend(decoded.warnings)
         return to_stored(resource, decoded.object)

@@ -121,6 +121,8 @@ def _options_of_query(request: Request) -> dict[str, Any]:
         raw["orphanDependents"] = request.flag("orphanDependents")
     if dry_run := request.query.get("dryRun"):
         raw["dryRun"] = list(dry_run)
+    if uid := request.param("uid"):
+        raw["preconditions"] = {"uid": uid}
     return raw
 
 
@@ -208,13 +210,15 @@ def _field_selector(text: str, resource: Resource) -> Selector:
         selector = parse_field_selector(text)
     except ValueError as error:
         raise BadRequest(str(error)) from None
-    known = {"metadata.name", *resource.selectable_fields}
+    known = {"metadata.name", *resource.selectable_fields, *resource.renamed_fields}
     # Upstream knows the namespace of kinds of no namespace too, which is empty, unless they have fields of their own.
     if resource.namespaced or not resource.selectable_fields:
         known.add("metadata.namespace")
     for requirement in selector.requirements:
         if requirement.key not in known:
             raise BadRequest(_unknown_field(requirement.key, resource))
+    if renamed := resource.renamed_fields:
+        return Selector(tuple(replace(r, key=renamed.get(r.key, r.key)) for r in selector.requirements))
     return selector
 
 

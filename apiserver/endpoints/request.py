@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -25,6 +26,8 @@ MAX_WARNING, MAX_WARNINGS = 256, 100
 PIECE = 256 * 1024
 """Bytes of an answer that are written at once; the next have to wait until the client takes these."""
 JSON = b"application/json"
+_BAD_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
+"""Go leaves out parameters with such, and those with a semicolon, and takes the others."""
 
 
 class Request:
@@ -86,6 +89,8 @@ class Request:
         if self._query is None:
             self._query = {}
             if text := self.scope["query_string"]:
+                if b";" in text or (b"%" in text and _BAD_ESCAPE.search(text)):
+                    text = b"&".join(p for p in text.split(b"&") if b";" not in p and not _BAD_ESCAPE.search(p))
                 for key, value in parse_qsl(text.decode("latin-1"), keep_blank_values=True):
                     self._query.setdefault(key, []).append(value)
         return self._query

@@ -229,6 +229,7 @@ RESOURCES = (
         status=True,
         graceful=True,
         selectable_fields=POD_FIELDS,
+        renamed_fields={"spec.host": "spec.nodeName"},  # of clients of long ago
         row_conditions=pod_row_conditions,
     ),
     Resource(

@@ -11,11 +11,12 @@ from apiserver.resources.validation import certificates, discovery, small
 from apiserver.resources.validation.formats import path_segment
 from apiserver.types import Resource
 
-_REGARDING = {
-    name.replace("involvedObject.", "regarding.").replace("reportingComponent", "reportingController"): get
-    for name, get in EVENT_FIELDS.items()
+_STORED_AS = {
+    name.replace("involvedObject.", "regarding.").replace("reportingComponent", "reportingController"): name
+    for name in EVENT_FIELDS
     if name != "source"
 }
+"""Selectable fields of an event by the names of its older form, in which it is stored."""
 
 RESOURCES = (
     Resource(
@@ -83,7 +84,8 @@ RESOURCES = (
         ("ev",),
         stored_as=("", "events"),
         create_on_update=True,
-        selectable_fields=_REGARDING,
+        selectable_fields={name: EVENT_FIELDS[stored] for name, stored in _STORED_AS.items()},
+        renamed_fields=_STORED_AS,
     ),
     Resource(
         "certificates.k8s.io",

@@ -120,7 +120,7 @@ def _parse(data: bytes, content_type: str, resource: Resource, validation: Valid
         return obj, strict if validation != "Ignore" else []
     raise UnsupportedMediaType(
         "the body of the request was in an unknown format - accepted media types include: "
-        "application/json, application/yaml"
+        "application/json, application/yaml, application/vnd.kubernetes.protobuf"
     )
 
 

@@ -35,6 +35,8 @@ class Answer:
     zipped: bool
     immutable: bool = False
     media_type: str = "application/json"
+    moved: str = ""
+    """Where the document is, when it was asked for by an old hash."""
 
 
 @dataclass
@@ -91,6 +93,8 @@ class OpenAPI:
             body = await self._document("v2.pb", lambda: openapi_proto.encode(make(served, self.specs, more)))
             return Answer(body, f"{etag}-PB", True, media_type=_PROTO[1])
         asked = parse_qs(query).get("hash", [""])[0]
+        if asked and asked != etag and name != "v2":
+            return Answer(b"", etag, False, moved=self._url(part, served))
         body = await self._document(name, lambda: orjson.dumps(make(served, self.specs, more)))
         return Answer(body, etag, True, asked == etag)
 
@@ -115,12 +119,16 @@ async def _reply(send: Any, answer: Answer, headers: Mapping[str, str]) -> None:
     etag = f'"{answer.etag}"'
     out = {"content-type": answer.media_type, "etag": etag, "vary": "Accept, Accept-Encoding"}
     out["cache-control"] = _FOREVER if answer.immutable else "no-cache, private"
-    if headers.get("if-none-match", "").removeprefix("W/") == etag:
+    if answer.moved:
+        await _send(send, 301, out | {"location": answer.moved}, b"")
+    elif headers.get("if-none-match", "").removeprefix("W/") == etag:
         await _send(send, 304, out, b"")
     elif answer.zipped and "gzip" in headers.get("accept-encoding", ""):
         await _send(send, 200, out | {"content-encoding": "gzip"}, answer.body)
     else:
-        await _send(send, 200, out, gzip.decompress(answer.body) if answer.zipped else answer.body)
+        await _send(
+            send, 200, out, await asyncio.to_thread(gzip.decompress, answer.body) if answer.zipped else answer.body
+        )
 
 
 async def _send(send: Any, status: int, headers: Mapping[str, str], body: bytes) -> None:

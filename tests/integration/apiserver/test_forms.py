@@ -303,6 +303,9 @@ def test_what_cannot_be_read(http: httpx.Client, path: str, query: str, message:
         ("resourceVersion=0&limit=2", ["a", "b"]),
         ("labelSelector=", ["a", "b", "c"]),
         ("unknown=1", ["a", "b", "c"]),
+        ("limit=1;2", ["a", "b", "c"]),
+        ("limit=%zz&limit=1", ["a"]),
+        ("limit=%31&labelSelector=%", ["a"]),
     ],
 )
 def test_odd_values_that_are_taken(http: httpx.Client, path: str, query: str, names: list[str]) -> None:
