@@ -8,13 +8,12 @@ happened to it: a busy node asks Docker about what changed and about nothing els
 from __future__ import annotations
 
 import asyncio
-import base64
 import dataclasses
 import json
 import logging
 import secrets
 from collections.abc import AsyncIterator, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -40,13 +39,13 @@ from kubelet.cri import (
 )
 from kubelet.oom import OOMWatcher
 from kubelet.runtime import inspect, spec
+from kubelet.runtime.commands import EXEC_OUTPUT, DockerCommands
+from kubelet.runtime.engine import Engine
 from kubelet.runtime.figures import Figures
 from kubelet.runtime.firsts import FirstProcesses
-from kubelet.runtime.hijack import HijackedSession, open_hijacked
+from kubelet.runtime.images import DockerImages
 from kubelet.runtime.naming import LABEL_NODE
-from kubelet.runtime.pool import DockerPool
-from kubelet.runtime.processes import kill_member
-from kubelet.runtime.streams import DockerStreams, back_off, demultiplex, json_objects, limited
+from kubelet.runtime.streams import back_off, json_objects
 
 log = logging.getLogger(__name__)
 
@@ -54,11 +53,6 @@ EVENTS = ("start", "die", "oom", "destroy", "pause", "unpause")
 STOP_SIGNAL = "SIGTERM"
 STOP_POLL = 1.0
 """Seconds between looks at a container that should end, should the event of its end be lost."""
-EXEC_END = 10.0
-EXEC_OUTPUT = 16 << 20
-"""Bytes of each stream that are kept of a command, as upstream's runtime interface bounds them."""
-PULL_SILENCE = 120.0
-"""Seconds: Docker tells of every step of a pull; upstream's limit is a minute, which a slow disk may need for one."""
 _LOCALHOST = "localhost/"
 # What runc says when it may not lower oom_score_adj: it needs CAP_SYS_RESOURCE, which a node may be without.
 OOM_REFUSALS = ("oom_score_adj", "can't get final child's PID")
@@ -70,7 +64,6 @@ class DockerRuntime:
         node_name: str,
         socket_path: str = "/var/run/docker.sock",
         *,
-        threads: int = 16,
         logs: spec.LogLimits = spec.DEFAULT_LIMITS,
         seccomp_root: Path = Path("/var/lib/kubelet/seccomp"),
         oom: OOMWatcher | None = None,
@@ -80,11 +73,11 @@ class DockerRuntime:
         told of."""
         self._node_label = f"{LABEL_NODE}={node_name}"
         self._node_labels = {LABEL_NODE: node_name}
-        self._socket_path = socket_path
         self._log_limits = logs
         self._seccomp_root = seccomp_root
-        self._pool = DockerPool(socket_path, threads=threads)
-        self._streams = DockerStreams(socket_path)
+        self._engine = Engine(socket_path)
+        self._images = DockerImages(self._engine)
+        self._commands = DockerCommands(self._engine, socket_path)
         self._figures = Figures(self.stats)
         self._known: dict[str, tuple[str, RuntimeContainer]] = {}
         self._exits: dict[str, asyncio.Event] = {}
@@ -96,17 +89,16 @@ class DockerRuntime:
         self._root = ""
 
     async def close(self) -> None:
-        await self._streams.close()
-        self._pool.close()
+        await self._engine.close()
 
     # -- the machine ------------------------------------------------------------------------------------------------
 
     async def version(self) -> RuntimeVersion:
-        raw = await self._pool.call(lambda api: api.version())
+        raw = await self._engine.get("/version")
         return RuntimeVersion("docker", raw["Version"], raw["ApiVersion"])
 
     async def info(self) -> RuntimeInfo:
-        raw = await self._pool.call(lambda api: api.info())
+        raw = await self._engine.get("/info")
         return RuntimeInfo(
             cpus=int(raw["NCPU"]),
             memory_bytes=int(raw["MemTotal"]),
@@ -122,7 +114,7 @@ class DockerRuntime:
 
     async def _root_dir(self) -> str:
         if not self._root:
-            self._root = str((await self._pool.call(lambda api: api.info()))["DockerRootDir"])
+            self._root = str((await self._engine.get("/info"))["DockerRootDir"])
         return self._root
 
     # -- sandboxes --------------------------------------------------------------------------------------------------
@@ -144,7 +136,7 @@ class DockerRuntime:
             config = _without_negative_score(config)
         container_id = await self._create(spec.sandbox_name(config), spec.sandbox_body(config, self._node_labels))
         try:
-            await self._pool.call(lambda api: api.start(container_id))
+            await self._engine.post(f"/containers/{container_id}/start")
         except RuntimeUnavailable:
             raise
         except RuntimeFailure:
@@ -187,11 +179,11 @@ class DockerRuntime:
             raise RuntimeFailure(f"{failed}: {path} is no JSON: {error}") from error
 
     async def _create(self, name: str, body: dict[str, Any]) -> str:
-        def create(api: Any) -> str:  # under the name that it has at the time
-            return str(api.create_container_from_config(body, name)["Id"])
+        async def create() -> str:  # under the name that it has at the time
+            return str((await self._engine.post("/containers/create", {"name": name}, body))["Id"])
 
         try:
-            return await self._pool.call(create)
+            return await create()
         except RuntimeUnavailable:
             raise
         except RuntimeFailure as error:
@@ -200,7 +192,7 @@ class DockerRuntime:
         # Left by an attempt whose answer was lost: nobody has started to count on it.
         await self.remove_container(name)
         try:
-            return await self._pool.call(create)
+            return await create()
         except RuntimeUnavailable:
             raise
         except RuntimeFailure as error:
@@ -208,12 +200,12 @@ class DockerRuntime:
                 raise
         # Docker has not done with removing it, and may never have: labels tell what it is, the name is for people.
         name = f"{name}_{secrets.token_hex(4)}"
-        return await self._pool.call(create)
+        return await create()
 
     async def start_container(self, container_id: str) -> None:
         self._known.pop(container_id, None)
         try:
-            await self._pool.call(lambda api: api.start(container_id))
+            await self._engine.post(f"/containers/{container_id}/start")
         except RuntimeUnavailable:
             raise
         except RuntimeFailure as error:
@@ -242,14 +234,14 @@ class DockerRuntime:
         """The image's, or the usual one; looked up once."""
         known = self._stop_signals.get(container_id)
         if known is None:
-            raw = await self._pool.call(lambda api: api.inspect_container(container_id))
+            raw = await self._engine.get(f"/containers/{container_id}/json")
             known = str(raw["Config"].get("StopSignal") or STOP_SIGNAL)
         return known
 
     async def _signal(self, container_id: str, signal: str) -> bool:
         """False when it has ended already."""
         try:
-            await self._pool.call(lambda api: api.kill(container_id, signal))
+            await self._engine.post(f"/containers/{container_id}/kill", {"signal": signal})
         except RuntimeFailure as error:
             if "is not running" not in str(error):
                 raise
@@ -265,7 +257,7 @@ class DockerRuntime:
                 async with asyncio.timeout(max(0, min(STOP_POLL, remaining))):
                     await ended.wait()
             except TimeoutError:
-                raw = await self._pool.call(lambda api: api.inspect_container(container_id))
+                raw = await self._engine.get(f"/containers/{container_id}/json")
                 if not raw["State"].get("Running"):
                     return True
                 if remaining <= STOP_POLL:
@@ -276,7 +268,7 @@ class DockerRuntime:
         self._known.pop(container_id, None)
         self._stop_signals.pop(container_id, None)
         try:
-            await self._pool.call(lambda api: api.remove_container(container_id, v=True, force=True))
+            await self._engine.delete(f"/containers/{container_id}", {"v": "1", "force": "1"})
         except RuntimeNotFound:
             return
         except RuntimeFailure as error:
@@ -284,24 +276,22 @@ class DockerRuntime:
                 raise
 
     async def update_container_resources(self, container_id: str, resources: Resources) -> None:
-        memory = resources.memory_bytes or None  # a limit that is there is never taken away
+        limits = {
+            "CpuShares": resources.cpu_shares,
+            "CpuPeriod": resources.cpu_period,
+            "CpuQuota": resources.cpu_quota,
+            "Memory": resources.memory_bytes,  # one that is there is never taken away
+            "MemorySwap": resources.memory_bytes,
+        }
         self._known.pop(container_id, None)
-        await self._pool.call(
-            lambda api: api.update_container(
-                container_id,
-                cpu_shares=resources.cpu_shares,
-                cpu_period=resources.cpu_period or None,
-                cpu_quota=resources.cpu_quota or None,
-                mem_limit=memory,
-                memswap_limit=memory,
-            )
-        )
+        changed = {key: value for key, value in limits.items() if value}
+        await self._engine.post(f"/containers/{container_id}/update", body=changed)
         self._known.pop(container_id, None)
 
     async def list_containers(self, pod_uid: str | None = None) -> list[RuntimeContainer]:
         label = LABEL_POD_UID if pod_uid is None else f"{LABEL_POD_UID}={pod_uid}"
-        filters = {"label": [label, self._node_label]}
-        rows = await self._pool.call(lambda api: api.containers(all=True, filters=filters))
+        filters = json.dumps({"label": [label, self._node_label]})
+        rows = await self._engine.get("/containers/json", {"all": "1", "filters": filters})
         if pod_uid is None:
             present = {row["Id"] for row in rows}
             self._known = {key: value for key, value in self._known.items() if key in present}
@@ -315,7 +305,7 @@ class DockerRuntime:
         if known is not None and known[0] == listed_state:
             return known[1]
         try:
-            raw = await self._pool.call(lambda api: api.inspect_container(container_id))
+            raw = await self._engine.get(f"/containers/{container_id}/json")
         except RuntimeNotFound:
             return None
         container = inspect.container(raw, await self._root_dir())
@@ -339,17 +329,17 @@ class DockerRuntime:
         )
 
     async def container_pid(self, container_id: str) -> int:
-        raw = await self._pool.call(lambda api: api.inspect_container(container_id))
+        raw = await self._engine.get(f"/containers/{container_id}/json")
         if raw["State"].get("Status") == "running":
             self._known[container_id] = ("running", inspect.container(raw, await self._root_dir()))
         return int(raw["State"].get("Pid") or 0)
 
     async def writable_layer(self, container_id: str) -> str:
-        raw = await self._pool.call(lambda api: api.inspect_container(container_id))
+        raw = await self._engine.get(f"/containers/{container_id}/json")
         return str(((raw.get("GraphDriver") or {}).get("Data") or {}).get("UpperDir") or "")
 
     async def _oom_score(self, container_id: str) -> int:
-        raw = await self._pool.call(lambda api: api.inspect_container(container_id))
+        raw = await self._engine.get(f"/containers/{container_id}/json")
         return int(raw["HostConfig"].get("OomScoreAdj") or 0)
 
     def _remember_refusal(self) -> None:
@@ -360,31 +350,16 @@ class DockerRuntime:
     # -- images -----------------------------------------------------------------------------------------------------
 
     async def image_status(self, ref: str) -> ImageStatus | None:
-        try:
-            return inspect.image(await self._pool.call(lambda api: api.inspect_image(ref)))
-        except RuntimeNotFound:
-            return None
+        return await self._images.status(ref)
 
     async def pull_image(self, ref: str, auth: RegistryAuth | None) -> str:
-        headers = {"X-Registry-Auth": _encode_auth(auth)} if auth is not None else {}
-        path = f"/v{await self._pool.api_version()}/images/create"
-        async with self._streams.open("POST", path, {"fromImage": ref}, headers, silence=PULL_SILENCE) as response:
-            async for progress in json_objects(response.aiter_bytes()):
-                if progress is not None and "error" in progress:
-                    raise RuntimeFailure(f"Error response from daemon: {progress['error']}")
-        status = await self.image_status(ref)
-        if status is None:
-            raise RuntimeFailure(f"image {ref} is not there after its pull")
-        return status.id
+        return await self._images.pull(ref, auth)
 
     async def list_images(self) -> list[ImageStatus]:
-        return [inspect.image(raw) for raw in await self._pool.call(lambda api: api.images())]
+        return await self._images.list()
 
     async def remove_image(self, ref: str) -> None:
-        try:
-            await self._pool.call(lambda api: api.remove_image(ref))
-        except RuntimeNotFound:
-            return
+        await self._images.remove(ref)
 
     # -- streams ----------------------------------------------------------------------------------------------------
 
@@ -393,12 +368,11 @@ class DockerRuntime:
         failures = 0
         while True:
             try:
-                path = f"/v{await self._pool.api_version()}/events"
-                async with self._streams.open("GET", path, {"filters": filters}) as response:
+                async with self._engine.stream("GET", "/events", {"filters": filters}) as chunks:
                     failures = 0
                     self._known.clear()
                     yield RuntimeEvent("reconnected")
-                    async for raw in json_objects(response.aiter_bytes()):
+                    async for raw in json_objects(chunks):
                         event = self._event(raw)
                         if event.kind == "reconnected":
                             self._known.clear()
@@ -420,7 +394,7 @@ class DockerRuntime:
             waiter.set()
         return event
 
-    async def logs(
+    def logs(
         self,
         container_id: str,
         *,
@@ -430,104 +404,25 @@ class DockerRuntime:
         timestamps: bool = False,
         limit_bytes: int | None = None,
     ) -> AsyncIterator[tuple[Stream, bytes]]:
-        raw = await self._pool.call(lambda api: api.inspect_container(container_id))
-        params = {
-            "stdout": "1",
-            "stderr": "1",
-            "follow": str(int(follow)),
-            "timestamps": str(int(timestamps)),
-            "tail": "all" if tail is None else str(tail),
-            "since": "0" if since is None else f"{since.astimezone(UTC).timestamp():.9f}",
-        }
-        path = f"/v{await self._pool.api_version()}/containers/{container_id}/logs"
-        async with self._streams.open("GET", path, params) as response:
-            frames = demultiplex(response.aiter_bytes(), tty=bool(raw["Config"].get("Tty")))
-            async for frame in limited(frames, limit_bytes):
-                yield frame
+        return self._commands.logs(
+            container_id, follow=follow, tail=tail, since=since, timestamps=timestamps, limit_bytes=limit_bytes
+        )
 
     async def exec(
         self, container_id: str, command: Sequence[str], *, tty: bool = False, stdin: bool = False
     ) -> ExecSession:
-        return (await self._exec(container_id, command, tty=tty, stdin=stdin))[1]
-
-    async def _exec(
-        self, container_id: str, command: Sequence[str], *, tty: bool = False, stdin: bool = False
-    ) -> tuple[str, ExecSession]:
-        created = await self._pool.call(
-            lambda api: api.exec_create(container_id, list(command), stdin=stdin, tty=tty, stdout=True, stderr=True)
-        )
-        exec_id = str(created["Id"])
-        path = f"/v{await self._pool.api_version()}/exec/{exec_id}/start"
-        reader, writer = await open_hijacked(self._socket_path, path, {"Detach": False, "Tty": tty})
-
-        async def resize(width: int, height: int) -> None:
-            await self._pool.call(lambda api: api.exec_resize(exec_id, height=height, width=width))
-
-        async def exit_code() -> int:
-            return await self._exec_exit(exec_id)
-
-        return exec_id, HijackedSession(reader, writer, tty=tty, resize=resize, exit_code=exit_code)
-
-    async def _exec_exit(self, exec_id: str) -> int:
-        deadline = asyncio.get_running_loop().time() + EXEC_END
-        while True:
-            raw = await self._pool.call(lambda api: api.exec_inspect(exec_id))
-            if not raw["Running"]:
-                return int(raw["ExitCode"] or 0)
-            if asyncio.get_running_loop().time() > deadline:
-                raise RuntimeFailure("the command closed its output and still runs")
-            await asyncio.sleep(0.05)
+        return (await self._commands.exec(container_id, command, tty=tty, stdin=stdin))[1]
 
     async def exec_sync(
         self, container_id: str, command: Sequence[str], timeout: float, *, limit: int = EXEC_OUTPUT
     ) -> ExecResult:
-        output: dict[Stream, bytearray] = {"stdout": bytearray(), "stderr": bytearray()}
-        exec_id = ""
-        try:
-            async with asyncio.timeout(timeout):
-                exec_id, session = await self._exec(container_id, command)
-                try:
-                    async for stream, data in session.frames():
-                        output[stream] += data[: limit - len(output[stream])]
-                    code = await session.exit_code()
-                finally:
-                    await session.close()
-        except TimeoutError:
-            if exec_id:
-                await self._kill_exec(exec_id, container_id)
-            raise
-        return ExecResult(code, bytes(output["stdout"]), bytes(output["stderr"]))
-
-    async def _kill_exec(self, exec_id: str, container_id: str) -> None:
-        """A command that hangs would stay, and the next probe's beside it. Docker cannot end one; its number is the
-        machine's, if this process sees the machine's numbers: what it belongs to is looked at first."""
-        try:
-            raw = await self._pool.call(lambda api: api.exec_inspect(exec_id))
-        except RuntimeFailure as error:
-            log.warning("a command in container %s may be left running: %s", container_id[:12], error)
-            return
-        pid = int(raw.get("Pid") or 0)
-        if raw.get("Running") and pid and not await asyncio.to_thread(kill_member, pid, raw["ContainerID"]):
-            log.warning("a command in container %s is left running", container_id[:12])
+        return await self._commands.exec_sync(container_id, command, timeout, limit=limit)
 
     async def attach(self, container_id: str, *, tty: bool = False, stdin: bool = False) -> ExecSession:
-        path = f"/v{await self._pool.api_version()}/containers/{container_id}/attach"
-        query = f"?stream=1&stdout=1&stderr=1&stdin={int(stdin)}"
-        raw = await self._pool.call(lambda api: api.inspect_container(container_id))
-        # Docker ends the output together with the input of a container whose stdin stays open for the next client.
-        once = bool(raw["Config"].get("StdinOnce"))
-        reader, writer = await open_hijacked(self._socket_path, path + query, None)
-
-        async def resize(width: int, height: int) -> None:
-            await self._pool.call(lambda api: api.resize(container_id, height=height, width=width))
-
-        async def exit_code() -> int:
-            return 0
-
-        return HijackedSession(reader, writer, tty=tty, resize=resize, exit_code=exit_code, half_close=once)
+        return await self._commands.attach(container_id, tty=tty, stdin=stdin)
 
     async def stats(self, container_id: str) -> ContainerStats:
-        raw = await self._pool.call(lambda api: api.stats(container_id, stream=False, one_shot=True))
+        raw = await self._engine.get(f"/containers/{container_id}/stats", {"stream": "false", "one-shot": "true"})
         if inspect.parse_time(raw.get("read")) is None:  # zeros: of a container in a sandbox without Docker's network
             raise RuntimeFailure(f"Docker has no figures of container {container_id[:12]}")
         return inspect.stats(container_id, raw)
@@ -555,13 +450,3 @@ def _non_negative(resources: Resources) -> Resources:
 
 def _without_negative_score(config: PodSandboxConfig) -> PodSandboxConfig:
     return dataclasses.replace(config, resources=_non_negative(config.resources))
-
-
-def _encode_auth(auth: RegistryAuth) -> str:
-    fields = {
-        "username": auth.username,
-        "password": auth.password,
-        "identitytoken": auth.identity_token,
-        "serveraddress": auth.server_address,
-    }
-    return base64.urlsafe_b64encode(json.dumps(fields).encode()).decode()

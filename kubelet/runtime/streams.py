@@ -1,17 +1,14 @@
-"""Docker's one-way streams (events, logs, pulls) read on the event loop, so that they hold no thread."""
+"""What Docker's one-way streams (events, logs, pulls) mean, however their bytes are cut."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import logging
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator
 from typing import Any
 
-import httpx
-
-from kubelet.cri import RuntimeFailure, RuntimeNotFound, RuntimeUnavailable, Stream
+from kubelet.cri import RuntimeFailure, Stream
 from kubelet.runtime.hijack import FRAME_HEADER, STREAMS
 
 log = logging.getLogger(__name__)
@@ -20,51 +17,6 @@ MAX_LINE = 1 << 20
 """Bytes of one line of JSON: Docker's are a few hundred. What sends more without an end is none of Docker's."""
 MAX_FRAME = 32 * 1024
 """Bytes handed on at once, however long the line is that a container wrote."""
-
-
-class DockerStreams:
-    def __init__(self, socket_path: str) -> None:
-        self._client = httpx.AsyncClient(
-            transport=httpx.AsyncHTTPTransport(uds=socket_path, limits=httpx.Limits(max_connections=256)),
-            base_url="http://docker",
-        )
-
-    async def close(self) -> None:
-        await self._client.aclose()
-
-    @asynccontextmanager
-    async def open(
-        self,
-        method: str,
-        path: str,
-        params: Mapping[str, Any],
-        headers: Mapping[str, str] | None = None,
-        *,
-        silence: float | None = None,
-    ) -> AsyncIterator[httpx.Response]:
-        """``silence``: after so many seconds without a word the stream is given up."""
-        timeout = httpx.Timeout(10, read=silence)
-        try:
-            async with self._client.stream(
-                method, path, params=dict(params), headers=headers, timeout=timeout
-            ) as response:
-                if response.status_code >= 400:
-                    await response.aread()
-                    raise refusal(response.status_code, response.content)
-                yield response
-        except httpx.ReadTimeout as error:
-            raise RuntimeFailure(f"canceled because of no progress for {silence:g} s") from error
-        except httpx.HTTPError as error:
-            raise RuntimeUnavailable(f"cannot connect to the Docker daemon: {error}") from error
-
-
-def refusal(status: int, content: bytes) -> RuntimeFailure:
-    try:
-        text = str(json.loads(content)["message"])
-    except (ValueError, KeyError, TypeError):
-        text = content.decode(errors="replace")
-    message = f"Error response from daemon: {text}"
-    return RuntimeNotFound(message) if status == 404 else RuntimeFailure(message)
 
 
 async def json_objects(chunks: AsyncIterator[bytes]) -> AsyncIterator[dict[str, Any] | None]:
