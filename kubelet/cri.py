@@ -373,8 +373,9 @@ class Runtime(Protocol):
 
     async def create_container(self, sandbox_id: str, config: ContainerConfig) -> str: ...
     async def start_container(self, container_id: str) -> None: ...
-    async def stop_container(self, container_id: str, timeout: int) -> None:
-        """SIGTERM (or the image's stop signal), SIGKILL after timeout seconds. Already stopped or gone: no error."""
+    async def stop_container(self, container_id: str, timeout: int, *, hurry: bool = False) -> None:
+        """SIGTERM (or the image's stop signal), SIGKILL after timeout seconds. Already stopped or gone: no error.
+        ``hurry``: SIGKILL at once when it is certain that the other signal would do nothing."""
 
     async def remove_container(self, container_id: str) -> None:
         """Gone already: no error."""

@@ -71,12 +71,17 @@ def field_path(spec: PodSpec, name: str) -> str:
 
 
 def grace_period(pod: Pod) -> int:
-    """Seconds: of the delete request when there is one, else of the pod; never below 1 unless it is forced."""
+    """Seconds: of the delete request when there is one, else of the pod."""
     meta = meta_of(pod)
     if meta.deletionTimestamp is not None and meta.deletionGracePeriodSeconds is not None:
         return int(meta.deletionGracePeriodSeconds)
     period = spec_of(pod).terminationGracePeriodSeconds
     return DEFAULT_GRACE_PERIOD if period is None else int(period)
+
+
+def ending_period(pod: Pod) -> int:
+    """Seconds that the pod's end may take: whoever asks for none gets one, as upstream's pod workers have it."""
+    return max(1, grace_period(pod))
 
 
 def probe_grace_period(pod: Pod, name: str, kind: str) -> int:

@@ -10,6 +10,7 @@ from kubelet.pods.containers import LABEL_GRACE_PERIOD
 from kubelet.pods.files import PodDirectory
 from kubelet.pods.identity import DEFAULT_GRACE_PERIOD
 from kubelet.pods.observed import PodObservation
+from kubelet.pods.terminator import MINIMUM_GRACE
 from kubelet.pods.tools import Tools
 
 log = logging.getLogger(__name__)
@@ -22,7 +23,9 @@ async def end_orphan(uid: str, observed: PodObservation, tools: Tools, directory
         log.info("pod %s is not known to the API server any more: ending its containers", uid)
     async with asyncio.TaskGroup() as group:
         for container in running:
-            group.create_task(tools.runtime.stop_container(container.id, _grace(container)))
+            grace = _grace(container)
+            stopping = tools.runtime.stop_container(container.id, max(MINIMUM_GRACE, grace), hurry=grace == 0)
+            group.create_task(stopping)
     for sandbox in observed.sandboxes:
         if sandbox.running:
             await tools.runtime.stop_sandbox(sandbox.id)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
 from lightkube.models.core_v1 import Container, ContainerStatus, PodSpec, ResourceRequirements
@@ -14,6 +15,7 @@ from lightkube.resources.core_v1 import Pod
 
 from common.api.meta import clone
 from common.api.pods import amounts
+from common.api.quantity import format_quantity
 from kubelet.cgroups.values import MIN_SHARES
 from kubelet.cri import Resources, RuntimeContainer
 from kubelet.pods.actions import is_sidecar
@@ -112,11 +114,15 @@ def show(
     wanted = in_kernel_terms(spec_of(pod), container, 0, config.cpu_cfs_quota)
     requests, limits = status.resources.requests or {}, status.resources.limits or {}
     if "cpu" in requests and actual.cpu_shares != wanted.cpu_shares and actual.cpu_shares > MIN_SHARES:
-        requests["cpu"] = f"{-(-actual.cpu_shares * 1000 // 1024)}m"
+        requests["cpu"] = _milli(-(-actual.cpu_shares * 1000 // 1024))
     if "cpu" in limits and actual.cpu_quota != wanted.cpu_quota and actual.cpu_quota:
-        limits["cpu"] = f"{actual.cpu_quota * 1000 // actual.cpu_period}m"
+        limits["cpu"] = _milli(actual.cpu_quota * 1000 // actual.cpu_period)
     if "memory" in limits and actual.memory_bytes != wanted.memory_bytes and actual.memory_bytes:
-        limits["memory"] = str(actual.memory_bytes)
+        limits["memory"] = format_quantity(actual.memory_bytes, binary=True)
+
+
+def _milli(amount: int) -> str:
+    return format_quantity(Decimal(amount) / 1000)
 
 
 def _compute(resources: ResourceRequirements | None) -> dict[str, dict[str, str]]:

@@ -15,12 +15,12 @@ from lightkube.resources.core_v1 import Pod
 from kubelet.cri import RuntimeContainer
 from kubelet.pods.actions import is_sidecar
 from kubelet.pods.handlers import Outcome, Target
-from kubelet.pods.identity import find_container, identity_of, spec_of
+from kubelet.pods.identity import find_container, grace_period, identity_of, spec_of
 from kubelet.pods.observed import PodObservation
 from kubelet.pods.tools import Tools
 
-# What a container keeps of its grace period however long its preStop hook took.
-MINIMUM_GRACE = 2.0
+MINIMUM_GRACE = 2
+"""Seconds that a container has from SIGTERM on, however short its grace period and however long its preStop hook."""
 
 
 class Terminator:
@@ -76,8 +76,8 @@ class Terminator:
                     await each.wait()
         except TimeoutError:
             pass
-        left = max(MINIMUM_GRACE, grace - (time.monotonic() - began)) if grace > 0 else 0
-        await self._tools.runtime.stop_container(container.id, round(left))
+        left = max(float(MINIMUM_GRACE), grace - (time.monotonic() - began))
+        await self._tools.runtime.stop_container(container.id, round(left), hurry=grace_period(pod) == 0)
 
     async def _pre_stop(self, pod: Pod, running: RuntimeContainer, grace: int, pod_ip: str) -> None:
         container = find_container(spec_of(pod), running.name)

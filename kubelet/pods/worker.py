@@ -24,6 +24,7 @@ from kubelet.pods.actions import Actions, compute_actions
 from kubelet.pods.files import PodDirectory
 from kubelet.pods.identity import (
     all_containers,
+    ending_period,
     find_container,
     grace_period,
     identity_of,
@@ -406,7 +407,8 @@ class PodWorker:
             await self._reporter.find_ip()
             if failure is None:
                 await self._report(within=SETTLE)  # how it ended, should taking down what is left of it take long
-            grace = failure.grace if failure is not None and failure.grace is not None else grace_period(self.pod)
+            given = failure.grace if failure is not None else None
+            grace = ending_period(self.pod) if given is None else max(1, given)
             await self._end_everything(grace)
             await self._report(terminating=True, failure=failure)
             await self._tools.volumes.unmount(self.identity.uid)
@@ -436,13 +438,13 @@ class PodWorker:
         """Starts anew with less time when the grace period is shortened meanwhile."""
         while True:
             self._wake.clear()
-            grace = grace_period(self.pod)
+            grace = ending_period(self.pod)
             killing = asyncio.ensure_future(self._end_everything(grace))
             waking = asyncio.ensure_future(self._wake.wait())
             try:
                 while not killing.done():
                     await asyncio.wait({killing, waking}, return_when=asyncio.FIRST_COMPLETED)
-                    if grace_period(self.pod) < grace:
+                    if ending_period(self.pod) < grace:
                         break
                     if waking.done() and not killing.done():
                         await self._look_while_ending(killing)

@@ -45,6 +45,7 @@ from kubelet.runtime.figures import Figures
 from kubelet.runtime.firsts import FirstProcesses
 from kubelet.runtime.images import DockerImages
 from kubelet.runtime.naming import LABEL_NODE
+from kubelet.runtime.processes import is_deaf
 from kubelet.runtime.streams import back_off, json_objects
 
 log = logging.getLogger(__name__)
@@ -214,11 +215,11 @@ class DockerRuntime:
             raise
         await self._firsts.started(container_id)
 
-    async def stop_container(self, container_id: str, timeout: int) -> None:
+    async def stop_container(self, container_id: str, timeout: int, *, hurry: bool = False) -> None:
         """Signals and waits on the loop: Docker's own stop would hold a thread for the whole grace period."""
         ended = self._exits.setdefault(container_id, asyncio.Event())
         try:
-            if timeout > 0:
+            if timeout > 0 and not (hurry and self._is_deaf(container_id)):
                 signal = await self._stop_signal(container_id)
                 if not await self._signal(container_id, signal) or await self._exited(container_id, ended, timeout):
                     return
@@ -229,6 +230,10 @@ class DockerRuntime:
         finally:
             self._known.pop(container_id, None)
             self._exits.pop(container_id, None)
+
+    def _is_deaf(self, container_id: str) -> bool:
+        known = self._known.get(container_id)
+        return known is not None and is_deaf(known[1].pid, container_id)
 
     async def _stop_signal(self, container_id: str) -> str:
         """The image's, or the usual one; looked up once."""

@@ -1,4 +1,4 @@
-"""Ends a process in a container, by its number on this machine. Blocking, for microseconds."""
+"""Processes in containers, by their numbers on this machine: ends one, looks at one. Blocking, for microseconds."""
 
 from __future__ import annotations
 
@@ -30,3 +30,18 @@ def kill_member(pid: int, container_id: str) -> bool:
         return False
     finally:
         os.close(held)
+
+
+def is_deaf(pid: int, container_id: str) -> bool:
+    """Whether no signal but SIGKILL does anything to the process: it is the first one of its namespace, from which the
+    kernel keeps what it has no handler for, and it has none. False if that cannot be told. See signal(7), kill(2)."""
+    try:
+        if not pid or container_id not in Path(f"/proc/{pid}/cgroup").read_text():
+            return False
+        status = dict(
+            line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines() if ":" in line
+        )
+        inner = status["NSpid"].split()
+        return len(inner) > 1 and inner[-1] == "1" and int(status["SigCgt"], 16) == 0
+    except (OSError, KeyError, ValueError):
+        return False

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from tests.e2e.node.machine import Machine
 from tests.e2e.node.support import Kubectl, eventually
 
@@ -21,6 +23,11 @@ spec:
 
 def requesting(cpu: str) -> dict[str, object]:
     return {"resources": {"requests": {"cpu": cpu}}}
+
+
+def preemptions(machine: Machine) -> int:
+    found = re.search(r'^kubelet_preemptions\{preemption_signal="cpu"\} (\d+)', machine.kubelet_get("/metrics"), re.M)
+    return int(found[1]) if found else 0
 
 
 def test_pods_that_do_not_fit_are_refused(kubectl: Kubectl, machine: Machine) -> None:
@@ -74,6 +81,7 @@ def test_critical_pods_push_others_out(kubectl: Kubectl, machine: Machine) -> No
     for name in ("plain", "modest"):
         kubectl.running(name)
     manifest, name = machine.manifests / "needy.yaml", f"needy-{machine.node}"
+    before = preemptions(machine)
     try:
         manifest.write_text(MANIFEST.format(image=machine.image, cpu="600m"))
         plain = kubectl.phase("Failed", "plain")["status"]
@@ -81,6 +89,7 @@ def test_critical_pods_push_others_out(kubectl: Kubectl, machine: Machine) -> No
         disrupted = next(each for each in plain["conditions"] if each["type"] == "DisruptionTarget")
         assert disrupted["message"] == "Pod was preempted by Kubelet to accommodate a critical pod."
         assert kubectl.event("Preempting", "plain")["type"] == "Warning"
+        assert preemptions(machine) == before + 1
         static = Kubectl(machine)
         static.running(name)
         assert kubectl.running("modest")["status"]["phase"] == "Running"

@@ -9,6 +9,7 @@ import pytest
 
 from kubelet.cri import ContainerConfig, ContainerState, PodSandboxConfig, RuntimeNotFound, RuntimeUnavailable
 from kubelet.runtime.docker import DockerRuntime
+from kubelet.runtime.processes import is_deaf
 from tests.integration.kubelet.conftest import Node, eventually
 
 
@@ -126,6 +127,24 @@ async def test_stop_is_patient_and_then_not(node: Node) -> None:
     await node.runtime.stop_container(container, 1)
     await node.runtime.remove_container(container)
     await node.runtime.remove_container(container)
+
+
+async def test_who_hears_no_signal_is_not_waited_for_in_a_hurry(node: Node) -> None:
+    """One that has a handler is; without hurry everybody is."""
+    deaf = await start(node, "sleep", "1000")
+    hears = await start(node, "sh", "-c", "trap 'sleep 1; exit 7' TERM; while true; do sleep 0.1; done")
+    patient = await start(node, "sleep", "1")
+    await eventually(lambda: _has_a_handler(node.runtime, hears))
+    await node.runtime.stop_container(deaf, 600, hurry=True)
+    await node.runtime.stop_container(hears, 600, hurry=True)
+    await node.runtime.stop_container(patient, 600)
+    codes = {each.id: each.exit_code for each in await node.runtime.list_containers()}
+    assert [codes[each] for each in (deaf, hears, patient)] == [137, 7, 0]
+
+
+async def _has_a_handler(runtime: DockerRuntime, container: str) -> bool:
+    pid = next(each.pid for each in await runtime.list_containers() if each.id == container)
+    return pid > 0 and not is_deaf(pid, container)
 
 
 async def test_a_docker_that_is_away() -> None:

@@ -75,7 +75,7 @@ def test_a_status_tells_what_is_there_and_what_was_promised() -> None:
     assert status.allocatedResources == {"cpu": "200m", "memory": "64Mi", "example.com/x": "1"}
     assert status.resources is not None
     assert status.resources.requests == {"cpu": "100m", "memory": "64Mi", "example.com/x": "1"}
-    assert status.resources.limits == {"memory": str(32 << 20)}
+    assert status.resources.limits == {"memory": "32Mi"}
     show(status, wanted, spec(wanted).containers[0], running(204, 64 << 20).latest("app"), CONFIG)
     assert status.resources.requests == status.allocatedResources
 
