@@ -54,8 +54,10 @@ class Authorities:
         self._known: frozenset[bytes] = frozenset()
 
     def has(self, certificate: bytes) -> bool:
+        if certificate in self._known:
+            return True
         now = time.monotonic()
-        if certificate not in self._known and now - self._read >= RELOAD_SECONDS:
+        if now - self._read >= RELOAD_SECONDS:
             self._read = now
             try:
                 texts = _PEM.findall(Path(self._file).read_text())
@@ -83,10 +85,10 @@ class RequestHeaders:
 
     def user(self, peer: PeerIdentity, headers: Headers) -> NamedUser | None:
         """Whom the headers name; None when nobody, or when the peer's word does not count."""
-        name = next((value for key in self._users for value in _values(headers, key) if value), "")
-        if not name or not self._proxies.has(peer.anchor):
+        if not self._proxies.has(peer.anchor):  # nearly all
             return None
-        if self._allowed and peer.common_name not in self._allowed:
+        name = next((value for key in self._users for value in _values(headers, key) if value), "")
+        if not name or (self._allowed and peer.common_name not in self._allowed):
             return None
         groups = tuple(value for key in self._groups for value in _values(headers, key))
         extra: dict[str, tuple[str, ...]] = {}

@@ -3,8 +3,8 @@
 Watchers that ask the same (namespace, selectors, encoding) form a group: an event is matched and encoded once for the
 group, and the group's lines of a moment are joined once. Each watcher then gets one chunk to send, so that a hundred
 watchers under load cost one wake-up for a few events instead of one for each. The first event after a quiet moment is
-handed on at once; only what follows within ``INTERVAL`` is gathered, and a little longer where many watch, since a
-chunk costs the server the same for one event as for ten.
+handed on at once; only what follows within ``INTERVAL`` is gathered, and longer where many watch or much happens, since
+a chunk costs the server the same for one event as for ten.
 
 A watcher that does not take its chunks is closed when ``MAX_PENDING`` bytes wait for it; its client watches again from
 where it was, and nobody else is held up.
@@ -24,6 +24,8 @@ from common.api.selectors import Selector
 
 INTERVAL = 0.004
 INTERVAL_PER_WATCHER = 0.0001
+BUSY, BUSY_INTERVAL = 4, 0.012
+"""From so many events at a time on, the next are gathered for so long at least."""
 MAX_INTERVAL = 0.05
 MAX_PENDING = 4 * 1024 * 1024
 PIECE = 64 * 1024
@@ -182,6 +184,9 @@ class Hub:
         self._dirty: set[Group] = set()
         self._timer: asyncio.Handle | None = None
         self._flushed = 0.0
+        self._gathered = 0
+        """Events since the last flush."""
+        self._pause = INTERVAL
         self.count = 0
         self.sent = self.dropped = 0
         """Events that were handed to watchers, and watchers that did not take them."""
@@ -223,6 +228,9 @@ class Hub:
         """Hands on what has been gathered."""
         self._timer = None
         self._flushed = asyncio.get_running_loop().time()
+        least = BUSY_INTERVAL if self._gathered >= BUSY else INTERVAL
+        self._pause = min(max(least, INTERVAL + INTERVAL_PER_WATCHER * self.count), MAX_INTERVAL)
+        self._gathered = 0
         dirty, self._dirty = self._dirty, set()
         for group in dirty:
             self.sent += group.flush()
@@ -241,8 +249,10 @@ class Hub:
                 if (line := line_for(event, group.scope, group.encoder)) is not None:
                     group.lines.append(line)
                     self._dirty.add(group)
-        if self._dirty and self._timer is None:
+        if not self._dirty:
+            return
+        self._gathered += 1
+        if self._timer is None:
             loop = asyncio.get_running_loop()
-            pause = min(INTERVAL + INTERVAL_PER_WATCHER * self.count, MAX_INTERVAL)
-            wait = self._flushed + pause - loop.time()
+            wait = self._flushed + self._pause - loop.time()
             self._timer = loop.call_later(wait, self.flush) if wait > 0 else loop.call_soon(self.flush)
