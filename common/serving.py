@@ -329,11 +329,13 @@ async def serve(
     protocol: type[HttpToolsProtocol] = CoxProtocol,
     started: Callable[[], None] | None = None,
     bound: socket.socket | None = None,
+    renewed: asyncio.Event | None = None,
 ) -> None:
     """Serves until cancelled; then takes no more connections and lets open requests end (GRACE_SECONDS at most).
 
     Raises OSError when the address cannot be listened on. ``started`` is called once it listens. ``bound`` is the
-    socket to listen on, for a process that shares the address with others.
+    socket to listen on, for a process that shares the address with others. Certificate files are looked at now and
+    then (RELOAD_SECONDS), and at once when ``renewed`` is set.
     """
     context = tls.context() if tls is not None else None
     config = uvicorn.Config(
@@ -358,7 +360,9 @@ async def serve(
     )
     server = _Server(config, started)
     serving = asyncio.ensure_future(_serve(server, host, port, bound))
-    reload = asyncio.create_task(_reload(tls, context)) if tls is not None and context is not None else None
+    reload = None
+    if tls is not None and context is not None:
+        reload = asyncio.create_task(_reload(tls, context, renewed or asyncio.Event()))
     try:
         await asyncio.shield(serving)
     finally:
@@ -375,11 +379,14 @@ async def _serve(server: uvicorn.Server, host: str, port: int, bound: socket.soc
         raise OSError(f"cannot listen on {host}:{port}") from None
 
 
-async def _reload(tls: TLSOptions, context: ssl.SSLContext) -> None:
+async def _reload(tls: TLSOptions, context: ssl.SSLContext, renewed: asyncio.Event) -> None:
     """New connections get the new certificate; a half-written pair is tried again."""
     stamp = tls.stamp()
     while True:
-        await asyncio.sleep(RELOAD_SECONDS)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(RELOAD_SECONDS):
+                await renewed.wait()
+        renewed.clear()
         try:
             current = tls.stamp()
             if current != stamp:

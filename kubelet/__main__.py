@@ -19,6 +19,7 @@ from lightkube.models.core_v1 import ObjectReference
 from lightkube.resources.core_v1 import Node, Pod
 
 from common.api.duration import parse_duration
+from common.api.meta import meta_of
 from common.api.quantity import parse_bytes
 from common.client import Client, ClusterConfig
 from common.client.config import ConfigError
@@ -29,6 +30,7 @@ from common.serving import TLSOptions, serve
 from common.tunnel import SpdyTunnelProtocol
 from kubelet import configuration, configz, metrics
 from kubelet.certificates.node import NodeCertificates
+from kubelet.certificates.rotation import Template
 from kubelet.cgroups.tree import PodCgroups, Tell, find_hierarchy
 from kubelet.cgroups.values import node_values
 from kubelet.eviction.manager import EvictionManager
@@ -45,7 +47,7 @@ from kubelet.network.watcher import NetworkWatcher
 from kubelet.node.agent import Cadence, NodeAgent, Watched
 from kubelet.node.lease import NodeLease
 from kubelet.node.machine import file_system, read_machine
-from kubelet.node.status import NodeIdentity, Observation, allocatable_amounts, capacity_amounts
+from kubelet.node.status import NodeIdentity, Observation, addresses_of, allocatable_amounts, capacity_amounts
 from kubelet.oom import OOMWatcher
 from kubelet.runtime.docker import DockerRuntime
 from kubelet.runtime.measured import measure
@@ -183,6 +185,8 @@ async def kubelet(
                 shutdown.problem,
                 pressure=lambda: eviction.conditions,
                 node=this_node,
+                addresses=settings.machine_addresses,
+                reported=certificates.addresses,
             )
             cadence = Cadence(
                 parse_duration(settings.node_status_update_frequency),
@@ -193,6 +197,12 @@ async def kubelet(
             )
             await eviction.first_look()
             watcher = NetworkWatcher(network, nodes, name, network_state / "subnet", agent.wake, settings.pod_cidr)
+
+            def moved(before: Node, after: Node) -> None:
+                if meta_of(after).name == name and addresses_of(before) != addresses_of(after):
+                    manager.wake_all()
+
+            nodes.add_handler(on_update=moved)
 
             async def healthy() -> None:
                 await runtime.version()
@@ -221,8 +231,15 @@ async def kubelet(
                 _diagnostics(settings, manager),
             ).app()
 
-            async def listen(tls: TLSOptions) -> None:
-                await serve(app, host=settings.address, port=settings.port, tls=tls, protocol=SpdyTunnelProtocol)
+            async def listen(tls: TLSOptions, renewed: asyncio.Event) -> None:
+                await serve(
+                    app,
+                    host=settings.address,
+                    port=settings.port,
+                    tls=tls,
+                    protocol=SpdyTunnelProtocol,
+                    renewed=renewed,
+                )
 
             if (rotation := certificates.client_rotation(client)) is not None:
                 tasks.create_task(rotation.run())
@@ -326,7 +343,8 @@ def _certificates(settings: KubeletSettings, identity: NodeIdentity) -> NodeCert
     return NodeCertificates(
         Path(settings.cert_dir),
         identity.name,
-        (identity.name, *identity.addresses),
+        Template(),
+        tuple(identity.addresses),
         settings.client_ca_file,
         settings.tls(),
         rotate_client=settings.rotate_certificates,

@@ -122,6 +122,7 @@ class PodManager:
             logs=logs,
             restarts=Backoff(),
             starts=asyncio.Semaphore(config.max_parallel_pod_starts),
+            node=node,
         )
         self._pods.add_handler(self._added, self._updated, self._deleted)
         self._mirrors = Mirrors(client, self._static_pods, self._shown, node)
@@ -151,6 +152,11 @@ class PodManager:
         """Something that the pod's worker waits for may be there now."""
         worker = self._workers.get(uid)
         if worker is not None:
+            worker.wake()
+
+    def wake_all(self) -> None:
+        """Something that all pods' statuses tell has changed."""
+        for worker in self._workers.values():
             worker.wake()
 
     def get_pod(self, namespace: str, name: str, uid: str | None = None) -> Pod | None:

@@ -305,11 +305,15 @@ class KubeletSettings(ProcessSettings):
 
     def node_addresses(self) -> tuple[str, ...]:
         """Raises ValueError when the machine has no address to be reached at."""
-        given = split(self.node_ip)
-        found = given or [address for address in (outward_address(),) if address]
+        found = self.machine_addresses()
         if not found:
             raise ValueError("--node-ip is required: the machine has no default route to tell its address by")
-        return tuple(found)
+        return found
+
+    def machine_addresses(self) -> tuple[str, ...]:
+        """Those that are given, or the one that the default route leads from now; none when there is no such route."""
+        given = tuple(split(self.node_ip))
+        return given or tuple(address for address in (outward_address(),) if address)
 
 
 def parse_headers(text: str) -> list[tuple[str, str]]:

@@ -151,6 +151,7 @@ class KubeletConfig:
 
     node_name: str
     node_ips: tuple[str, ...]
+    """When the kubelet starts: the machine's addresses may change."""
     pod_infra_container_image: str = "cox/pause:3.10"
     root_dir: str = "/var/lib/kubelet"
     pod_log_dir: str = "/var/log/pods"

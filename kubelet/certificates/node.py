@@ -5,31 +5,37 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
+
+from lightkube.models.core_v1 import NodeAddress
 
 from common.client import Client, ClusterConfig
 from common.serving import TLSOptions
 from kubelet.certificates.bootstrap import bootstrap, needs_bootstrap
 from kubelet.certificates.requests import client_certificate, obtain, serving_certificate
-from kubelet.certificates.rotation import Rotation
+from kubelet.certificates.rotation import Rotation, Template
 from kubelet.certificates.selfsigned import self_signed
 from kubelet.certificates.store import CertificateStore
 
 log = logging.getLogger("kubelet.certificates")
 
 
-async def _nothing() -> None: ...
+Serve = Callable[[TLSOptions, asyncio.Event], Coroutine[Any, Any, None]]
+"""Serves until cancelled; the event is set when the certificate's files have changed."""
 
 
 @dataclass(frozen=True)
 class NodeCertificates:
     folder: Path
     node_name: str
-    names: tuple[str, ...]
-    """The node's host name and addresses: what its serving certificate is for."""
+    template: Template
+    """Of its serving certificate: follows the node's addresses."""
+    own_names: tuple[str, ...]
+    """Of a serving certificate that the kubelet makes for itself, beside the node's name."""
     client_ca_file: str
     given: TLSOptions | None
     """The serving certificate of ``--tls-cert-file``."""
@@ -59,31 +65,34 @@ class NodeCertificates:
         store = self.client_store
         if not self.rotate_client or store.validity() is None:
             return None
-        wanted = client_certificate(self.node_name)
 
         async def use() -> None:
             await client.transport.use_certificate(str(store.current))
 
-        return Rotation(store, partial(obtain, client, wanted), use)
+        return Rotation(store, Template(client_certificate(self.node_name)), partial(obtain, client), use)
 
-    async def serve(self, client: Client, serve: Callable[[TLSOptions], Awaitable[None]]) -> None:
+    def addresses(self, addresses: Iterable[NodeAddress]) -> None:
+        """What the node's status says now."""
+        self.template.set(serving_certificate(self.node_name, addresses))
+
+    async def serve(self, client: Client, serve: Serve) -> None:
         """Serves with the certificate that there is, as soon as there is one. Until cancelled."""
+        renewed = asyncio.Event()
         if self.given is not None:
-            await serve(self.given)
+            await serve(self.given, renewed)
             return
         if not self.rotate_server:
-            certificate, key = await asyncio.to_thread(self_signed, self.folder, self.node_name, self.names[1:])
-            await serve(TLSOptions(str(certificate), str(key), self.client_ca_file))
+            certificate, key = await asyncio.to_thread(self_signed, self.folder, self.node_name, self.own_names)
+            await serve(TLSOptions(str(certificate), str(key), self.client_ca_file), renewed)
             return
+
+        async def use() -> None:
+            renewed.set()
+
         store = self.server_store
-        rotation = Rotation(store, partial(obtain, client, serving_certificate(self.node_name, self.names)), _nothing)
-        if await asyncio.to_thread(store.validity) is None:
-            await rotation.renew()
+        rotation = Rotation(store, self.template, partial(obtain, client), use)
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(rotation.run())
+            await rotation.available.wait()
             pair = str(store.current)
-            tasks.create_task(_awaited(serve(TLSOptions(pair, pair, self.client_ca_file))))
-
-
-async def _awaited(serving: Awaitable[None]) -> None:
-    await serving
+            await serve(TLSOptions(pair, pair, self.client_ca_file), renewed)

@@ -5,17 +5,19 @@ from __future__ import annotations
 import asyncio
 import base64
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import httpx
 from lightkube.models.certificates_v1 import CertificateSigningRequestSpec
+from lightkube.models.core_v1 import NodeAddress
 from lightkube.models.meta_v1 import ObjectMeta
 from lightkube.resources.certificates_v1 import CertificateSigningRequest
 
 from common.api.meta import meta_of
 from common.api.status import NotFound, StatusError
 from common.client import Client
+from kubelet.certificates.store import Validity, canonical
 
 log = logging.getLogger("kubelet.certificates")
 
@@ -40,13 +42,29 @@ class Wanted:
     usage: str
     names: tuple[str, ...] = ()
 
+    @property
+    def common_name(self) -> str:
+        return f"system:node:{self.node_name}"
+
+    def satisfied_by(self, held: Validity) -> bool:
+        """Names beyond those that are wanted do no harm."""
+        return held.common_name == self.common_name and held.names.issuperset(map(canonical, self.names))
+
+    def __str__(self) -> str:
+        return f"{self.common_name} {' '.join(self.names)}".rstrip()
+
 
 def client_certificate(node_name: str) -> Wanted:
     return Wanted(node_name, CLIENT_SIGNER, "client auth")
 
 
-def serving_certificate(node_name: str, names: Sequence[str]) -> Wanted:
-    return Wanted(node_name, SERVING_SIGNER, "server auth", tuple(dict.fromkeys(names)))
+def serving_certificate(node_name: str, addresses: Iterable[NodeAddress]) -> Wanted | None:
+    """For all that the node is known by; None as long as it has no address."""
+    found = [each for each in addresses if each.address]
+    if not any(each.type in ("InternalIP", "ExternalIP") for each in found):
+        return None
+    names = sorted({each.address for each in found})
+    return Wanted(node_name, SERVING_SIGNER, "server auth", tuple(names))
 
 
 async def obtain(client: Client, wanted: Wanted, *, prefix: str = "csr-") -> tuple[bytes, bytes]:

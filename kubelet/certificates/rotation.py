@@ -1,5 +1,5 @@
-"""Has a certificate at all times: asks for one when there is none, and for another when 70 to 90 % of its time are
-over.
+"""Has a certificate at all times: asks for one when there is none, for another when 70 to 90 % of its time are over,
+and when it is not good for what it should be for any more.
 
 The moment is drawn at random, so that the nodes of a cluster do not all ask at once (upstream:
 client-go/util/certificate/certificate_manager.go).
@@ -16,7 +16,7 @@ from datetime import UTC, datetime, timedelta
 import httpx
 
 from common.api.status import StatusError
-from kubelet.certificates.requests import RequestError
+from kubelet.certificates.requests import RequestError, Wanted
 from kubelet.certificates.store import CertificateStore, Validity
 
 log = logging.getLogger("kubelet.certificates")
@@ -25,7 +25,7 @@ FIRST_RETRY, MAX_RETRY = 2.0, 128.0
 LONGEST_SLEEP = 3600.0
 """Seconds: a machine's clock may be set meanwhile."""
 
-Obtain = Callable[[], Awaitable[tuple[bytes, bytes]]]
+Obtain = Callable[[Wanted], Awaitable[tuple[bytes, bytes]]]
 
 
 def deadline(validity: Validity, draw: Callable[[], float] = random.random) -> datetime:
@@ -34,29 +34,81 @@ def deadline(validity: Validity, draw: Callable[[], float] = random.random) -> d
     return validity.begin + timedelta(seconds=span * (0.7 + 0.2 * draw()))
 
 
-class Rotation:
-    """``renewed`` is called after each change of the store."""
+class Template:
+    """What a certificate should be for. It may change; ``wanted`` is None as long as nobody knows."""
 
-    def __init__(self, store: CertificateStore, obtain: Obtain, renewed: Callable[[], Awaitable[None]]) -> None:
+    def __init__(self, wanted: Wanted | None = None) -> None:
+        self.wanted = wanted
+        self._changed = asyncio.Event()
+
+    def set(self, wanted: Wanted | None) -> None:
+        if wanted != self.wanted:
+            self.wanted = wanted
+            self._changed.set()
+            self._changed = asyncio.Event()
+
+    async def differs(self, wanted: Wanted | None) -> None:
+        """Waits until something else is wanted."""
+        while self.wanted == wanted:
+            await self._changed.wait()
+
+
+class Rotation:
+    """``renewed`` is called after each change of the store; ``available`` is set while there is a certificate."""
+
+    def __init__(
+        self, store: CertificateStore, template: Template, obtain: Obtain, renewed: Callable[[], Awaitable[None]]
+    ) -> None:
         self._store = store
+        self._template = template
         self._obtain = obtain
         self._renewed = renewed
+        self._given: Wanted | None = None
+        """What the last certificate was asked for. A signer may have left something out: it will not do otherwise when
+        asked again."""
+        self.available = asyncio.Event()
 
     async def run(self) -> None:
         """Until cancelled."""
         while True:
             validity = await asyncio.to_thread(self._store.validity)
             if validity is not None:
-                await _until(deadline(validity))
-            await self.renew()
+                self.available.set()
+            wanted = self._template.wanted
+            if wanted is None:
+                await self._template.differs(None)
+            elif validity is None:
+                await self._unless_changed(wanted, self._renew(wanted))
+            elif wanted.satisfied_by(validity) or wanted == self._given:
+                await self._unless_changed(wanted, self._renew_in_time(wanted, deadline(validity)))
+            else:
+                log.info("certificate %s is not for what this node is now: %s", self._store.current.name, wanted)
+                await self._unless_changed(wanted, self._renew(wanted))
 
-    async def renew(self) -> None:
+    async def _unless_changed(self, wanted: Wanted, work: Awaitable[None]) -> None:
+        """Gives the work up when something else is wanted: a request that waits is worth nothing then."""
+        tasks = [asyncio.ensure_future(work), asyncio.ensure_future(self._template.differs(wanted))]
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+        for task in done:
+            task.result()
+
+    async def _renew_in_time(self, wanted: Wanted, moment: datetime) -> None:
+        await _until(moment)
+        await self._renew(wanted)
+
+    async def _renew(self, wanted: Wanted) -> None:
         """Tries until it has another one."""
         delay = FIRST_RETRY
         while True:
             try:
-                certificate, key = await self._obtain()
+                certificate, key = await self._obtain(wanted)
                 await asyncio.to_thread(self._store.update, certificate, key)
+                self._given = wanted
                 log.info("certificate %s is renewed", self._store.current.name)
                 await self._renewed()
                 return

@@ -6,6 +6,7 @@ Upstream: k8s.io/client-go/util/certificate/certificate_store.go. Blocking.
 from __future__ import annotations
 
 import contextlib
+import ipaddress
 import os
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -14,11 +15,24 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class Validity:
+    """When a certificate is good, and for whom."""
+
     begin: datetime
     end: datetime
+    common_name: str = ""
+    names: frozenset[str] = frozenset()
+    """Host names and addresses, as ``canonical`` gives them."""
 
     def over(self, time: datetime) -> bool:
         return time >= self.end
+
+
+def canonical(name: str) -> str:
+    """A host name or an address in the one way to write it."""
+    try:
+        return str(ipaddress.ip_address(name))
+    except ValueError:
+        return name.lower()
 
 
 class CertificateStore:

@@ -16,13 +16,23 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from kubelet.certificates.store import Validity
+from kubelet.certificates.store import Validity, canonical
 
 
 def validity(certificate: bytes) -> Validity:
     """Raises ValueError."""
     parsed = x509.load_pem_x509_certificate(certificate)
-    return Validity(parsed.not_valid_before_utc, parsed.not_valid_after_utc)
+    common = [str(each.value) for each in parsed.subject.get_attributes_for_oid(NameOID.COMMON_NAME)]
+    return Validity(parsed.not_valid_before_utc, parsed.not_valid_after_utc, "".join(common[:1]), _names(parsed))
+
+
+def _names(certificate: x509.Certificate) -> frozenset[str]:
+    try:
+        found = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        return frozenset()
+    hosts = found.get_values_for_type(x509.DNSName)
+    return frozenset(map(canonical, [*hosts, *map(str, found.get_values_for_type(x509.IPAddress))]))
 
 
 def key_and_request(node_name: str, names: Sequence[str]) -> tuple[bytes, bytes]:

@@ -8,6 +8,7 @@ register with, and says honestly that it is not ready while the runtime does not
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import logging
 import time
 from collections.abc import Callable, Sequence
@@ -15,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lightkube.models.core_v1 import NodeStatus, ObjectReference
+from lightkube.models.core_v1 import NodeAddress, NodeStatus, ObjectReference
 from lightkube.resources.core_v1 import Node
 
 from common.api.meta import annotations_of, meta_of
@@ -71,6 +72,10 @@ class Watched:
     pressure: Callable[[], Sequence[str]] = lambda: ()
     node: Callable[[], Node | None] = lambda: None
     """The node's object as a watch shows it; None while there is none."""
+    addresses: Callable[[], Sequence[str]] = lambda: ()
+    """The machine's now. None: those that were known stay."""
+    reported: Callable[[Sequence[NodeAddress]], None] = lambda _: None
+    """Called with the addresses of each status."""
 
 
 class NodeAgent:
@@ -131,7 +136,7 @@ class NodeAgent:
 
     async def register(self) -> None:
         """Creates the Node, or puts back the labels that the kubelet owns on the one that is there."""
-        status = node_status(self._identity, await self.observe(), NodeStatus(), now())
+        status = await self._compute(NodeStatus())
         try:
             node = await self._client.create(new_node(self._identity, status, self._machine))
             log.info("node %s is registered", self._identity.name)
@@ -150,7 +155,7 @@ class NodeAgent:
             node = self._held = await self._client.get(Node, self._identity.name)
         held = node.status or NodeStatus()
         self._tell_schedulable(node)
-        status = node_status(self._identity, await self.observe(), held, now())
+        status = await self._compute(held)
         changed = differs(status, held)
         if not changed and time.monotonic() - self._reported < self._cadence.report:
             return
@@ -165,6 +170,15 @@ class NodeAgent:
         self._tell_transitions(status)
         self._held = answer
         self._reported = time.monotonic()
+
+    async def _compute(self, held: NodeStatus) -> NodeStatus:
+        addresses = tuple(self._watched.addresses())
+        if addresses and addresses != self._identity.addresses:
+            log.info("node %s has another address: %s", self._identity.name, ", ".join(addresses))
+            self._identity = dataclasses.replace(self._identity, addresses=addresses)
+        status = node_status(self._identity, await self.observe(), held, now())
+        self._watched.reported(status.addresses or ())
+        return status
 
     def _newest(self, watched: Node | None) -> Node | None:
         """Of what was written or read last and what the watch shows."""

@@ -231,6 +231,10 @@ def node_status(identity: NodeIdentity, observed: Observation, held: NodeStatus,
     )
 
 
+def addresses_of(node: Node | None) -> Sequence[NodeAddress]:
+    return (node.status.addresses if node is not None and node.status is not None else None) or ()
+
+
 def status_patch(status: NodeStatus, held: NodeStatus) -> dict[str, Any]:
     """A strategic merge patch. Addresses as a whole: there may be two of a type, which would be merged."""
     body = status.to_dict()

@@ -41,7 +41,7 @@ class Reporter:
     async def find_ip(self) -> None:
         """Also of a sandbox that an earlier run of the kubelet made."""
         if spec_of(self.pod).hostNetwork:
-            self.pod_ips = self._tools.config.node_ips
+            self.pod_ips = self._tools.host_ips()
             return
         address = await self._tools.network.pod_ip(identity_of(self.pod).uid)
         if address:
@@ -64,7 +64,7 @@ class Reporter:
             started=started,
             messages=messages,
             pod_ips=self.pod_ips,
-            host_ips=self._tools.config.node_ips,
+            host_ips=self._tools.host_ips(),
             terminating=terminating,
             resize=self.resize,
         )

@@ -224,7 +224,7 @@ class Starter:
     ) -> Inputs:
         tools, spec, namespace = self._tools, spec_of(pod), identity_of(pod).namespace
         await self._wait_for_services()
-        facts = PodFacts(prepared.pod_ips, tools.config.node_ips, tools.config.capacity)
+        facts = PodFacts(prepared.pod_ips, tools.host_ips(), tools.config.capacity)
         services = service_variables(
             [*tools.services(namespace), *tools.services("default")], namespace, spec.enableServiceLinks is not False
         )

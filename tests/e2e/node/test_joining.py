@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import json
 import signal
-import uuid
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -14,118 +13,31 @@ from typing import Any
 import pytest
 import yaml
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from kubelet.certificates.x509 import key_and_request
-from tests.e2e.node.machine import ADDRESS, API, Machine, Process, unmount_below
-from tests.e2e.node.support import Kubectl, eventually
+from tests.e2e.node.joining import (
+    API_CLIENT,
+    KUBELET_CLIENT,
+    KUBELET_SERVING,
+    PORT,
+    Joining,
+    alternative_names,
+    ends_soon,
+    invited,
+    requests_of,
+)
+from tests.e2e.node.machine import ADDRESS, API, Machine
+from tests.e2e.node.support import Kubectl, container_status, eventually, pod_of
 
-PORT = 10350
-KUBELET_SERVING, API_CLIENT = "kubernetes.io/kubelet-serving", "kubernetes.io/kube-apiserver-client"
-KUBELET_CLIENT = "kubernetes.io/kube-apiserver-client-kubelet"
-
-
-class Joining:
-    """Another kubelet in the machine's network namespace, with nothing but a bootstrap token."""
-
-    def __init__(self, machine: Machine, root: Path) -> None:
-        self.machine, self.root = machine, root
-        self.name = f"joins-{uuid.uuid4().hex[:8]}"
-        self.certificates = root / "pki"
-        self.kubeconfig = root / "kubelet.conf"
-        self.token_id, self.secret = uuid.uuid4().hex[:6], uuid.uuid4().hex[:16]
-        self.process = Process("joining", [], root / "joining.log")
-
-    def flags(self) -> dict[str, object]:
-        flags = dict(self.machine._kubelet_flags())
-        for flag in ("tls-cert-file", "tls-private-key-file", "pod-manifest-path"):
-            del flags[flag]
-        return flags | {
-            "hostname-override": self.name,
-            "port": PORT,
-            "root-dir": self.root / "kubelet",
-            "pod-log-dir": self.root / "log/pods",
-            "kubeconfig": self.kubeconfig,
-            "bootstrap-kubeconfig": self.root / "bootstrap.conf",
-            "cert-dir": self.certificates,
-            "rotate-certificates": "true",
-            "rotate-server-certificates": "true",
-            "bridge": "cox9",
-            "pod-cidr": "10.251.9.0/24",
-        }
-
-    def start(self, secret: str) -> None:
-        self.write_bootstrap(secret)
-        words = [f"--{name}={value}" for name, value in self.flags().items()]
-        self.process.command = self.machine.inside(self.machine.kubelet.command[2], "-m", "kubelet", *words)
-        self.process.start()
-
-    def write_bootstrap(self, secret: str) -> None:
-        content = {
-            "apiVersion": "v1",
-            "kind": "Config",
-            "clusters": [
-                {
-                    "name": "c",
-                    "cluster": {
-                        "server": f"https://{ADDRESS}:{API}",
-                        "certificate-authority": str(self.machine.pki / "ca.crt"),
-                    },
-                }
-            ],
-            "users": [{"name": "u", "user": {"token": f"{self.token_id}.{secret}"}}],
-            "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}],
-            "current-context": "x",
-        }
-        (self.root / "bootstrap.conf").write_text(yaml.safe_dump(content))
-
-    def log(self) -> str:
-        return self.process.log.read_text(errors="replace")
+OTHER = "192.0.2.20"
+"""The machine's next address. GATEWAY is where packets for elsewhere would go."""
+GATEWAY = "192.0.2.1"
 
 
 @pytest.fixture
 def joining(machine: Machine, kubectl: Kubectl, tmp_path: Path) -> Iterator[Joining]:
-    """The token, and what kubeadm binds to it."""
-    it = Joining(machine, tmp_path)
-    group = f"system:bootstrappers:{it.name}"
-    bindings = {
-        "system:node-bootstrapper": group,
-        "system:certificates.k8s.io:certificatesigningrequests:nodeclient": group,
-        "system:certificates.k8s.io:certificatesigningrequests:selfnodeclient": "system:nodes",
-    }
-    names = [f"{it.name}-{index}" for index in range(len(bindings))]
-    for name, (role, bound) in zip(names, bindings.items(), strict=True):
-        kubectl("create", "clusterrolebinding", name, f"--clusterrole={role}", f"--group={bound}")
-    secret = {
-        "apiVersion": "v1",
-        "kind": "Secret",
-        "metadata": {"name": f"bootstrap-token-{it.token_id}", "namespace": "kube-system"},
-        "type": "bootstrap.kubernetes.io/token",
-        "stringData": {
-            "token-id": it.token_id,
-            "token-secret": it.secret,
-            "usage-bootstrap-authentication": "true",
-            "auth-extra-groups": group,
-            "expiration": (datetime.now(UTC) + timedelta(hours=1)).strftime("%Y-%m-%dT%H:%M:%SZ"),
-        },
-    }
-    kubectl("create", "-n", "kube-system", "-f", "-", stdin=json.dumps(secret))
-    yield it
-    it.process.stop()
-    unmount_below(it.root / "kubelet")
-    kubectl("delete", "clusterrolebinding", *names)
-    kubectl("delete", "secret", "-n", "kube-system", f"bootstrap-token-{it.token_id}")
-    kubectl.attempt("delete", "node", it.name)
-    kubectl("delete", "csr", "--all")
-    machine.run("ip", "link", "del", "cox9", check=False)
-
-
-def requests_of(kubectl: Kubectl, signer: str, user: str) -> list[dict[str, Any]]:
-    items = kubectl.get("csr", f"--field-selector=spec.signerName={signer}")["items"]
-    return [each for each in items if each["spec"].get("username") == user]
+    with invited(machine, kubectl, tmp_path) as joining:
+        yield joining
 
 
 def test_a_machine_joins_with_a_token(joining: Joining, kubectl: Kubectl, machine: Machine) -> None:
@@ -157,11 +69,7 @@ def test_a_machine_joins_with_a_token(joining: Joining, kubectl: Kubectl, machin
     kubectl("certificate", "approve", serving["metadata"]["name"])
     eventually("it serves", lambda: machine.run(*health, check=False) == "ok")
     pair = joining.certificates / "kubelet-server-current.pem"
-    names = x509.load_pem_x509_certificate(pair.read_bytes()).extensions.get_extension_for_class(
-        x509.SubjectAlternativeName
-    )
-    assert [str(each) for each in names.value.get_values_for_type(x509.IPAddress)] == [ADDRESS]
-    assert names.value.get_values_for_type(x509.DNSName) == [joining.name]
+    assert alternative_names(x509.load_pem_x509_certificate(pair.read_bytes())) == {ADDRESS, joining.name}
     pods = json.loads(kubectl("get", "--raw", f"/api/v1/nodes/{joining.name}/proxy/pods"))
     assert pods["kind"] == "PodList"
 
@@ -184,26 +92,62 @@ def test_a_machine_joins_with_a_token(joining: Joining, kubectl: Kubectl, machin
     eventually("it serves on", lambda: machine.run(*health, check=False) == "ok")
 
 
-def ends_soon(pki: Path, node: str) -> bytes:
-    """A good client certificate and its key, in its last minutes."""
-    authority = x509.load_pem_x509_certificate((pki / "ca.crt").read_bytes())
-    signer: Any = load_pem_private_key((pki / "ca.key").read_bytes(), None)
-    key = ec.generate_private_key(ec.SECP256R1())
-    names = [(NameOID.ORGANIZATION_NAME, "system:nodes"), (NameOID.COMMON_NAME, f"system:node:{node}")]
-    now = datetime.now(UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(x509.Name([x509.NameAttribute(kind, value) for kind, value in names]))
-        .issuer_name(authority.subject)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(hours=5))
-        .not_valid_after(now + timedelta(minutes=10))
-        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH]), critical=False)
-        .sign(signer, hashes.SHA256())
-    )
-    private = key.private_bytes(Encoding.PEM, PrivateFormat.TraditionalOpenSSL, NoEncryption())
-    return certificate.public_bytes(Encoding.PEM) + private
+def test_the_serving_certificate_is_renewed_and_follows_the_addresses(
+    joining: Joining, kubectl: Kubectl, machine: Machine
+) -> None:
+    """As it is seen on the port, of one kubelet that is not started again; its address is the default route's."""
+    joining.extra = {"node-ip": None, "node-status-update-frequency": "1s"}
+    joining.certificates.mkdir()
+    old = joining.certificates / "kubelet-server-2026-01-01-00-00-00.pem"
+    old.write_bytes(ends_soon(machine.pki, joining.name, ADDRESS))
+    (joining.certificates / "kubelet-server-current.pem").symlink_to(old)
+    joining.start(joining.secret)
+    eventually("it serves with the certificate that is there", joining.shown)
+    first = x509.load_pem_x509_certificate(old.read_bytes())
+    assert joining.shown() == first
+    kubectl.apply(pod_of("talks", joining.name, machine.image, "echo here; exec sleep 600", hostNetwork=True))
+    kubectl.running("talks")
+    assert kubectl("logs", "talks") == "here\n"
+
+    user = f"system:node:{joining.name}"
+    [asked] = eventually("another is asked for", lambda: requests_of(kubectl, KUBELET_SERVING, user))
+    kubectl("certificate", "approve", asked["metadata"]["name"])
+    eventually("the port shows another", lambda: joining.shown() != first)
+    renewed = joining.shown()
+    assert renewed is not None and alternative_names(renewed) == {ADDRESS, joining.name}
+    assert renewed.not_valid_after_utc > datetime.now(UTC) + timedelta(days=300)
+    assert kubectl("logs", "talks") == "here\n"
+
+    machine.run("ip", "addr", "add", f"{OTHER}/24", "dev", "up0")
+    machine.run("ip", "route", "add", GATEWAY, "dev", "up0", "src", OTHER)
+    try:
+
+        def address() -> Any:
+            return [each["address"] for each in kubectl.get("node", joining.name)["status"]["addresses"]]
+
+        eventually("the node tells of its address", lambda: address() == [OTHER, joining.name])
+
+        def asked_anew() -> Any:
+            found = requests_of(kubectl, KUBELET_SERVING, user)
+            return [each for each in found if each["metadata"]["name"] != asked["metadata"]["name"]]
+
+        [anew] = eventually("a certificate for the new address is asked for", asked_anew)
+        assert joining.shown() == renewed
+        refused = kubectl.attempt("logs", "talks")
+        assert refused.code != 0 and "certificate" in refused.err, refused
+        kubectl("certificate", "approve", anew["metadata"]["name"])
+        eventually("the port shows it", lambda: joining.shown(OTHER) != renewed)
+        last = joining.shown(OTHER)
+        assert last is not None and alternative_names(last) == {OTHER, joining.name}
+        assert kubectl("logs", "talks") == "here\n"
+        eventually("the pod's host has it", lambda: kubectl.status("talks")["hostIP"] == OTHER)
+        assert joining.process.running is not None and joining.process.running.poll() is None
+        assert container_status(kubectl.status("talks"))["restartCount"] == 0
+        assert len(requests_of(kubectl, KUBELET_SERVING, user)) == 2
+        kubectl("delete", "pod", "talks")
+    finally:
+        machine.run("ip", "route", "del", GATEWAY, check=False)
+        machine.run("ip", "addr", "del", f"{OTHER}/24", "dev", "up0")
 
 
 def request(name: str, signer: str, usages: list[str]) -> tuple[bytes, dict[str, Any]]:
