@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import logging
+import posixpath
 import time
 from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
@@ -19,7 +20,8 @@ from lightkube.resources.core_v1 import Pod
 
 from common.api.pods import is_terminal, qos_class
 from kubelet.cgroups import hierarchy
-from kubelet.cgroups.hierarchy import Hierarchy
+from kubelet.cgroups.hierarchy import V1, Hierarchy
+from kubelet.cgroups.systemd import Slices
 from kubelet.cgroups.values import KUBEPODS, MIN_SHARES, QOS_PARENTS, Names, Values, burstable_values, pod_values
 from kubelet.pods.identity import identity_of, spec_of
 
@@ -46,9 +48,10 @@ class PodCgroups:
         pod_pids: int = -1,
         cfs_quota: bool = True,
         tell: Tell = lambda type_, reason, message: None,
+        slices: Slices | None = None,
     ) -> None:
         """``root`` is ``--cgroup-root``; ``driver`` asks the runtime for its cgroup driver; ``node`` is what all pods
-        together are held to; ``pod_pids`` is ``--pod-max-pids``."""
+        together are held to; ``pod_pids`` is ``--pod-max-pids``; ``slices`` is this machine's systemd unless given."""
         self._names = Names(root)
         self._hierarchy = found
         self._driver = driver
@@ -57,7 +60,8 @@ class PodCgroups:
         self._pod_pids = pod_pids
         self._cfs_quota = cfs_quota
         self._tell = tell
-        self._begun = False
+        self._slices = slices or Slices(1 if isinstance(found, V1) else 2)
+        self._begun = self._lost = False
         self._beginning = asyncio.Lock()
         self._changed = asyncio.Event()
         self._burstable: Values | None = None
@@ -77,48 +81,57 @@ class PodCgroups:
                 return
             self._names = Names(self._names.root, await self._driver())
             try:
-                await asyncio.to_thread(self._make, self._hierarchy)
+                await self._make()
             except OSError as error:
                 log.warning("cgroups cannot be written, pods are left where the runtime puts them: %s", error)
                 if self._node is not None:
                     text = f'Failed to update Node Allocatable Limits ["{KUBEPODS}"]: {error}'
                     self._tell("Warning", "FailedNodeAllocatableEnforcement", text)
-                self._hierarchy = None
+                self._lost, self._hierarchy = True, None
                 return
             self._begun = True
             if self._node is not None:
                 self._tell("Normal", "NodeAllocatableEnforced", "Updated Node Allocatable limit across pods")
 
-    def _make(self, tree: Hierarchy) -> None:
-        if self._names.driver == "systemd":
-            return  # slices are systemd's: it makes them with the first container in them
-        tree.write(self._names.kubepods(), self._node or Values())
-        tree.write(self._names.quality("Burstable"), Values())
-        tree.write(self._names.quality("BestEffort"), Values(cpu_shares=MIN_SHARES))
+    async def _make(self) -> None:
+        await self._write(self._names.kubepods(), self._node or Values())
+        await self._write(self._names.quality("Burstable"), Values())
+        await self._write(self._names.quality("BestEffort"), Values(cpu_shares=MIN_SHARES))
+
+    async def _write(self, path: str, values: Values) -> None:
+        """Raises OSError."""
+        assert self._hierarchy is not None
+        if self._systemd:
+            await self._slices.write(posixpath.basename(path), values)
+        await asyncio.to_thread(self._hierarchy.write, path, values)
+
+    @property
+    def _systemd(self) -> bool:
+        return self._names.driver == "systemd"
 
     def parent(self, spec: PodSpec, uid: str) -> str:
         """What the runtime is told for each container of the pod."""
-        if self._hierarchy is None:
+        if self._hierarchy is None and not (self._lost and self._systemd):  # systemd makes slices for the runtime too
             return self._plain_parent
         return self._names.parent(qos_class(spec), uid)
 
     async def ensure(self, spec: PodSpec, uid: str) -> None:
         """The pod's cgroup, as large as the pod is now. Raises OSError, RuntimeUnavailable."""
         await self._begin()
-        if self._hierarchy is not None and self._names.driver != "systemd":
+        if self._hierarchy is not None:
             path = self._names.pod(qos_class(spec), uid)
             values = pod_values(spec, self._pod_pids, self._cfs_quota)
             if self._written.get(uid) != values:
-                await asyncio.to_thread(self._hierarchy.write, path, values)
+                await self._write(path, values)
                 self._written[uid] = values
 
     async def grow(self, spec: PodSpec, uid: str) -> None:
         """Room for a pod that is resized: no limits until ``ensure`` sets the new ones. Raises OSError."""
         await self._begin()
-        if self._hierarchy is not None and self._names.driver != "systemd":
+        if self._hierarchy is not None:
             values = dataclasses.replace(pod_values(spec), cpu_quota=-1, memory=-1, pids=None)
             self._written.pop(uid, None)
-            await asyncio.to_thread(self._hierarchy.write, self._names.pod(qos_class(spec), uid), values)
+            await self._write(self._names.pod(qos_class(spec), uid), values)
 
     async def remove(self, uid: str, spec: PodSpec | None = None) -> None:
         """Whatever its class was. What cannot go yet goes with the next sweep."""
@@ -126,15 +139,24 @@ class PodCgroups:
         if self._hierarchy is not None:
             classes = [qos_class(spec)] if spec is not None else list(QOS_PARENTS)
             for quality in classes:
-                await asyncio.to_thread(hierarchy.remove, self._hierarchy, self._names.pod(quality, uid))
+                path = self._names.pod(quality, uid)
+                gone = await asyncio.to_thread(hierarchy.remove, self._hierarchy, path)
+                if gone and self._systemd:
+                    await self._forget(posixpath.basename(path))
+
+    async def _forget(self, slice_name: str) -> None:
+        try:
+            await self._slices.stop(slice_name)
+        except OSError as error:
+            log.warning("the slice of a pod that is gone is left to systemd: %s", error)
 
     async def update_classes(self, specs: Iterable[PodSpec]) -> None:
         """Burstable pods together weigh what they request."""
         values = burstable_values(specs)
-        if self._hierarchy is None or values == self._burstable or self._names.driver == "systemd":
+        if self._hierarchy is None or values == self._burstable:
             return
         try:
-            await asyncio.to_thread(self._hierarchy.write, self._names.quality("Burstable"), values)
+            await self._write(self._names.quality("Burstable"), values)
             self._burstable = values
         except OSError as error:
             log.warning("the cgroup of burstable pods is not updated: %s", error)

@@ -139,6 +139,6 @@ def pods_cgroup(path: str) -> str:
     """The cgroup of all pods above a pod's; "" when there is none."""
     parts = path.split("/")
     for index, part in enumerate(parts):
-        if part.partition(".")[0] == "kubepods":
+        if part == "kubepods" or f"-{part}".endswith("-kubepods.slice"):
             return "/".join(parts[: index + 1])
     return ""

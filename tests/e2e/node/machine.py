@@ -249,6 +249,8 @@ class Machine:
         client = self.docker()
         for container in self.containers():
             client.remove_container(container["Id"], force=True, v=True)
+        if client.info()["CgroupDriver"] == "systemd":
+            subprocess.run(["systemctl", "stop", f"{self.space.replace('-', '_')}.slice"])
         client.close()
         cgroups = find_hierarchy()
         if cgroups is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import time
 import uuid
@@ -14,7 +15,8 @@ import yaml
 if TYPE_CHECKING:
     from tests.e2e.node.machine import Machine
 
-LIMIT = 60.0
+LIMIT = 60.0 * float(os.environ.get("PATIENCE", "1"))
+"""Seconds for a condition; PATIENCE is for a slow machine (an emulated one)."""
 
 
 class Result:

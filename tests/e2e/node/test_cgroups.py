@@ -2,32 +2,63 @@
 
 from __future__ import annotations
 
+import subprocess
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from kubelet.cgroups.values import Names, weight
 from tests.e2e.node.machine import Machine
 from tests.e2e.node.support import Kubectl, container_status, eventually
 
 SLEEP = "exec sleep 600"
-V1 = Path("/sys/fs/cgroup/cpu").is_dir()
+TREE = Path("/sys/fs/cgroup")
+V1 = (TREE / "cpu").is_dir()
 MIB = 1 << 20
 
 
-def value(machine: Machine, path: str, controller: str, name: str) -> str:
-    """Of a cgroup under ``kubepods``; "" when there is none."""
-    tree = Path("/sys/fs/cgroup") / (controller if V1 else "")
-    file = tree / machine.space / "kubepods" / path / name
+def value(path: str, controller: str, name: str) -> str:
+    """In a file of a cgroup; "" when there is none."""
+    file = TREE / (controller if V1 else "") / path.lstrip("/") / name
     return file.read_text().strip() if file.exists() else ""
+
+
+def cpu(path: str) -> tuple[int, int]:
+    """A cgroup's weight, in the terms of its version, and its microseconds of each 100 ms (-1: as many as it likes)."""
+    if V1:
+        return int(value(path, "cpu", "cpu.shares")), int(value(path, "cpu", "cpu.cfs_quota_us"))
+    most, _ = value(path, "cpu", "cpu.max").split()
+    return int(value(path, "cpu", "cpu.weight")), -1 if most == "max" else int(most)
+
+
+def memory(path: str) -> int:
+    """A cgroup's limit in bytes; -1 for none."""
+    text = value(path, "memory", "memory.limit_in_bytes" if V1 else "memory.max")
+    return -1 if text == "max" or int(text) > 1 << 60 else int(text)
+
+
+def share(shares: int) -> int:
+    return shares if V1 else weight(shares)
+
+
+@pytest.fixture
+def names(machine: Machine) -> Names:
+    """Where the runtime's driver has the cgroups of pods."""
+    with closing(machine.docker()) as client:
+        return Names(f"/{machine.space}", client.info()["CgroupDriver"])
+
+
+def of_container(names: Names, pod: str, container: str) -> str:
+    return f"{pod}/docker-{container}.scope" if names.driver == "systemd" else f"{pod}/{container}"
 
 
 def resources(requests: dict[str, str], limits: dict[str, str]) -> dict[str, Any]:
     return {"resources": {"requests": requests, "limits": limits}}
 
 
-@pytest.mark.skipif(not V1, reason="reads the files of version 1")
-def test_pods_have_cgroups_by_their_class(kubectl: Kubectl, machine: Machine) -> None:
+def test_pods_have_cgroups_by_their_class(kubectl: Kubectl, machine: Machine, names: Names) -> None:
     few, all_of_it = {"cpu": "100m", "memory": "32Mi"}, {"cpu": "200m", "memory": "64Mi"}
     kubectl.pod("guaranteed", SLEEP, container=resources(all_of_it, all_of_it))
     kubectl.pod("burstable", SLEEP, container=resources(few, all_of_it))
@@ -35,43 +66,42 @@ def test_pods_have_cgroups_by_their_class(kubectl: Kubectl, machine: Machine) ->
     kubectl.pod("open", containers=two)
     kubectl.pod("best", SLEEP)
     places, ids = {}, {}
-    for name, place in (
-        ("guaranteed", ""),
-        ("burstable", "burstable/"),
-        ("open", "burstable/"),
-        ("best", "besteffort/"),
+    for name, quality in (
+        ("guaranteed", "Guaranteed"),
+        ("burstable", "Burstable"),
+        ("open", "Burstable"),
+        ("best", "BestEffort"),
     ):
         pod = kubectl.running(name)
-        places[name] = f"{place}pod{pod['metadata']['uid']}"
+        places[name] = names.pod(quality, pod["metadata"]["uid"])
         ids[name] = container_status(pod)["containerID"].removeprefix("docker://")
-    cpu, memory = "cpu", "memory"
     for name, shares, quota, limit in (
-        ("guaranteed", "204", "20000", str(64 * MIB)),
-        ("burstable", "102", "20000", str(64 * MIB)),
-        ("open", "102", "-1", ""),
-        ("best", "2", "-1", ""),
+        ("guaranteed", 204, 20000, 64 * MIB),
+        ("burstable", 102, 20000, 64 * MIB),
+        ("open", 102, -1, -1),
+        ("best", 2, -1, -1),
     ):
-        assert value(machine, places[name], cpu, "cpu.shares") == shares, name
-        assert value(machine, places[name], cpu, "cpu.cfs_quota_us") == quota, name
-        assert not limit or value(machine, places[name], memory, "memory.limit_in_bytes") == limit, name
-    inner = f"{places['burstable']}/{ids['burstable']}"
-    assert value(machine, inner, cpu, "cpu.shares") == "102"
-    assert value(machine, inner, cpu, "cpu.cfs_quota_us") == "20000"
-    assert value(machine, inner, memory, "memory.limit_in_bytes") == str(64 * MIB)
-    assert value(machine, f"{places['best']}/{ids['best']}", cpu, "cpu.shares") == "2"
-    assert value(machine, "besteffort", cpu, "cpu.shares") == "2"
-    eventually(
-        "burstable pods weigh what they request", lambda: value(machine, "burstable", cpu, "cpu.shares") == "204"
-    )
+        assert cpu(places[name]) == (share(shares), quota), name
+        assert memory(places[name]) == limit, name
+    inner = of_container(names, places["burstable"], ids["burstable"])
+    assert cpu(inner) == (share(102), 20000)
+    assert memory(inner) == 64 * MIB
+    assert cpu(of_container(names, places["best"], ids["best"]))[0] == share(2)
+    assert cpu(names.quality("BestEffort"))[0] == share(2)
+    classes = names.quality("Burstable")
+    eventually("burstable pods weigh what they request", lambda: cpu(classes)[0] == share(204))
     total = int(kubectl.get("node", machine.node)["status"]["capacity"]["memory"].removesuffix("Ki")) * 1024
-    assert abs(int(value(machine, "", memory, "memory.limit_in_bytes")) - total) < MIB
+    assert abs(memory(names.kubepods()) - total) < MIB
     machine.kubectl().event("NodeAllocatableEnforced", machine.node, "Updated Node Allocatable limit across pods")
+    if names.driver == "systemd":  # it sets everything anew, and knows what
+        subprocess.run(["systemctl", "daemon-reload"], check=True)
+        assert memory(places["burstable"]) == 64 * MIB
+        assert cpu(places["guaranteed"])[0] == share(204)
     kubectl("delete", "pod", "guaranteed", "burstable", "open", "best")
     for name, place in places.items():
         for controller in ("cpu", "memory", "freezer", "systemd"):
-            assert value(machine, place, controller, "cgroup.procs") == "", (name, controller)
-            assert not (Path("/sys/fs/cgroup") / controller / machine.space / "kubepods" / place).exists(), name
-    eventually("none is burstable", lambda: value(machine, "burstable", cpu, "cpu.shares") == "2")
+            assert not (TREE / (controller if V1 else "") / place.lstrip("/")).exists(), (name, controller)
+    eventually("none is burstable", lambda: cpu(classes)[0] == share(2))
 
 
 def test_memory_that_is_not_there(kubectl: Kubectl) -> None:
@@ -137,14 +167,14 @@ def test_oom_scores(kubectl: Kubectl, machine: Machine) -> None:
         assert int(kubectl.sh("cat /proc/1/oom_score_adj", name)) in scores, name
 
 
-def test_what_a_killed_kubelet_leaves_is_cleaned(kubectl: Kubectl, machine: Machine) -> None:
+def test_what_a_killed_kubelet_leaves_is_cleaned(kubectl: Kubectl, machine: Machine, names: Names) -> None:
     """The pod is deleted while nobody looks."""
     kubectl.pod("lost")
     kubectl.pod("stays")
     places = []
     for name in ("lost", "stays"):
-        place = f"{machine.space}/kubepods/besteffort/pod{kubectl.running(name)['metadata']['uid']}"
-        trees = [*Path("/sys/fs/cgroup").glob("*")] if V1 else [Path("/sys/fs/cgroup")]
+        place = names.pod("BestEffort", kubectl.running(name)["metadata"]["uid"]).lstrip("/")
+        trees = [*TREE.glob("*")] if V1 else [TREE]
         places.append([tree / place for tree in trees if (tree / place).exists()])
     assert places[0]
     machine.kubelet.kill()

@@ -3,7 +3,6 @@
 import asyncio
 import os
 import shutil
-import subprocess
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
@@ -13,15 +12,9 @@ from dbus_fast.aio import MessageBus
 from dbus_fast.service import ServiceInterface, dbus_method, dbus_property, dbus_signal
 
 from kubelet.shutdown.logind import LOGIND, LOGIND_PATH, MANAGER, OVERRIDE, SYSTEMD, SYSTEMD_PATH, Logind
+from tests.integration.kubelet.bus import system_bus
 
 pytestmark = pytest.mark.skipif(shutil.which("dbus-daemon") is None, reason="no dbus-daemon")
-
-CONFIG = """<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Configuration 1.0//EN"
- "http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd">
-<busconfig><type>system</type><listen>unix:path={socket}</listen><auth>EXTERNAL</auth>
-<policy context="default"><allow send_destination="*" eavesdrop="true"/><allow eavesdrop="true"/>
-<allow own="*"/></policy>
-</busconfig>"""
 
 
 class FakeLogind(ServiceInterface):
@@ -73,23 +66,15 @@ class FakeSystemd(ServiceInterface):
 
 @pytest.fixture
 async def logind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[FakeLogind]:
-    socket = tmp_path / "bus"
-    (tmp_path / "bus.conf").write_text(CONFIG.format(socket=socket))
-    daemon = subprocess.Popen(["dbus-daemon", f"--config-file={tmp_path / 'bus.conf'}", "--nofork"])  # noqa: ASYNC220 - it is awaited by nobody
-    monkeypatch.setenv("DBUS_SYSTEM_BUS_ADDRESS", f"unix:path={socket}")
-    while not socket.exists():
-        assert daemon.poll() is None
-        await asyncio.sleep(0.02)
-    bus = await MessageBus(bus_type=BusType.SYSTEM, negotiate_unix_fd=True).connect()
-    fake = FakeLogind()
-    bus.export(LOGIND_PATH, fake)
-    bus.export(SYSTEMD_PATH, FakeSystemd(fake, tmp_path))
-    await bus.request_name(LOGIND)
-    await bus.request_name(SYSTEMD)
-    yield fake
-    bus.disconnect()
-    daemon.terminate()
-    daemon.wait()
+    with system_bus(tmp_path, monkeypatch):
+        bus = await MessageBus(bus_type=BusType.SYSTEM, negotiate_unix_fd=True).connect()
+        fake = FakeLogind()
+        bus.export(LOGIND_PATH, fake)
+        bus.export(SYSTEMD_PATH, FakeSystemd(fake, tmp_path))
+        await bus.request_name(LOGIND)
+        await bus.request_name(SYSTEMD)
+        yield fake
+        bus.disconnect()
 
 
 async def until(condition: Callable[[], bool]) -> None:
