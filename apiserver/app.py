@@ -47,6 +47,7 @@ from common.api.status import (
     StatusError,
     method_not_supported,
 )
+from common.aside import aside
 
 log = logging.getLogger(__name__)
 
@@ -340,7 +341,7 @@ class ApiServer:
 async def _as_json(request: Request) -> None:
     """Replaces a protobuf body by its JSON, for everything that comes after."""
     body = await request.body()
-    content = transcode.to_json(body) if body else b""
+    content = await aside(len(body), transcode.to_json, body) if body else b""
     headers = [(k, v) for k, v in request.scope["headers"] if k not in (b"content-type", b"content-length")]
     headers += [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(content))]
     request.set_headers(headers)

@@ -80,6 +80,7 @@ async def get_scale(api: Api, request: Request, target: Target) -> Answer:
 async def update_scale(api: Api, request: Request, target: Target) -> Answer:
     options = write_options(request, "UpdateOptions")
     body, content_type = await request.body(), request.header(b"content-type")
+    options = options.of_size(len(body))
     sent = await api.decode_object(body, content_type, SCALE, options.validation, request.warnings)
     check_identity(sent, target)
     pristine = orjson.dumps(sent)
@@ -96,6 +97,7 @@ async def patch_scale(api: Api, request: Request, target: Target) -> Answer:
     is_apply = content_type == APPLY_PATCH
     options = write_options(request, "PatchOptions", apply=is_apply)
     body = await request.body()
+    options = options.of_size(len(body))
     config = await read_config(body, options, request.warnings) if is_apply else {}
 
     def change(scale: Object) -> Object:

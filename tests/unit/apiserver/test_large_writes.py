@@ -8,16 +8,18 @@ from typing import Any, cast
 import orjson
 import pytest
 
+from apiserver.app import _as_json
 from apiserver.endpoints.api import Api
 from apiserver.endpoints.create import create_object
 from apiserver.endpoints.options import WriteOptions
-from apiserver.endpoints.request import Target
+from apiserver.endpoints.request import Request, Target
 from apiserver.endpoints.update import change_object
 from apiserver.patch import apply_patch
 from apiserver.resources.strategy import KindStrategy
 from apiserver.schema import conform, decode
 from apiserver.storage.cache import Entry
 from apiserver.types import AdmissionRequest, Object, Resource, User
+from apiserver.wire import transcode
 from common.api.status import FieldError, Invalid, invalid_value
 from common.aside import LARGE
 
@@ -113,3 +115,23 @@ async def test_an_update_whichever_side_is_large(there: int, sent: int, aside: b
     stored = await change_object(api, target, USER, options, produce, [])
     assert stored["data"]["new"] == "x"
     assert [t != threading.get_ident() for t in strategy.threads] == [aside] * 3
+
+
+@pytest.mark.parametrize(("size", "aside"), [(LARGE + 1, True), (10, False)])
+async def test_protobuf_becomes_json(monkeypatch: pytest.MonkeyPatch, size: int, aside: bool) -> None:
+    threads = []
+
+    def to_json(body: bytes) -> bytes:
+        threads.append(threading.get_ident())
+        return b"{}"
+
+    monkeypatch.setattr(transcode, "to_json", to_json)
+    headers = [(b"content-type", transcode.CONTENT_TYPE.encode()), (b"content-length", b"%d" % size)]
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": b"x" * size, "more_body": False}
+
+    request = Request({"method": "POST", "path": "/", "headers": headers, "query_string": b""}, receive)
+    await _as_json(request)
+    assert (request.header(b"content-type"), await request.body()) == ("application/json", b"{}")
+    assert [t != threading.get_ident() for t in threads] == [aside]
