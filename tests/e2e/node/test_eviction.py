@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -60,6 +61,9 @@ def test_memory_pressure_evicts_the_largest_and_spares_static_pods(kubectl: Kube
             assert event["type"] == "Warning" and event["message"] == status["message"]
             assert event["metadata"]["annotations"]["offending_containers"] == "app"
             kubectl.phase("Failed", "asked")
+            assert re.search(
+                r'^kubelet_evictions\{eviction_signal="memory.available"\} [2-9]', machine.kubelet_get("/metrics"), re.M
+            )
             kubectl.pod("late")
             late = kubectl.phase("Failed", "late")["status"]
             assert late["reason"] == "Evicted"
