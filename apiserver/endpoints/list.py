@@ -63,6 +63,8 @@ async def read_page(store: Store, namespace: str, options: ListOptions) -> Page:
     labels, fields, limit = options.labels, options.fields, options.limit
     if not options.resource_version:
         return await store.list(namespace, labels, fields, limit)
+    if options.resource_version == "0":
+        limit = 0  # upstream's cache knows no pages: a client that takes what there is gets all of it
     await reach(store, revision)
     if revision and (options.match == "Exact" or (limit and not options.match)):
         try:
