@@ -57,6 +57,8 @@ class Record:
     image: ImageStatus
     first_detected: datetime
     last_used: datetime | None = None
+    settled: bool = False
+    """It was there before the kubelet: nobody knows its age, and it is old enough, as upstream."""
 
 
 def bytes_to_free(disk: Disk, policy: GCPolicy) -> int:
@@ -68,22 +70,22 @@ def bytes_to_free(disk: Disk, policy: GCPolicy) -> int:
 
 
 def detect(
-    known: Mapping[str, Record], images: Iterable[ImageStatus], used: frozenset[str], at: datetime
+    known: Mapping[str, Record], images: Iterable[ImageStatus], used: frozenset[str], at: datetime, *, first: bool
 ) -> dict[str, Record]:
-    """``used`` are the ids of images that a container has, running or not."""
+    """``used`` are the ids of images that a container has, running or not; ``first``: nobody has looked before."""
     records = {}
     for image in images:
         before = known.get(image.id)
-        first = before.first_detected if before else at
+        since = before.first_detected if before else at
         last = at if image.id in used else before.last_used if before else None
-        records[image.id] = Record(image, first, last)
+        records[image.id] = Record(image, since, last, before.settled if before else first)
     return records
 
 
 def candidates(records: Iterable[Record], used: frozenset[str], policy: GCPolicy, at: datetime) -> list[Record]:
     """What may go, in the order of going."""
     idle = [each for each in records if each.image.id not in used and each.image.digests]
-    old = [each for each in idle if at - each.first_detected >= policy.min_age]
+    old = [each for each in idle if each.settled or at - each.first_detected >= policy.min_age]
     return sorted(old, key=lambda each: (each.last_used or each.first_detected, each.first_detected, each.image.id))
 
 
@@ -103,7 +105,8 @@ class ImageGC:
         self._infra_image = infra_image
         self._tell = tell
         self._clock = clock
-        self._records: dict[str, Record] = {}
+        self._records: dict[str, Record] | None = None
+        """None until somebody has looked."""
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -118,9 +121,9 @@ class ImageGC:
         """One round; how many bytes the images had that are gone."""
         used = await self._used()
         at = self._clock()
-        self._records = detect(self._records, await self._runtime.list_images(), used, at)
-        old = outdated(candidates(self._records.values(), used, self._policy, at), self._policy, at)
-        outworn = await self._free(old, sum(each.image.size for each in old))
+        records = await self._detect(used, at)
+        old = outdated(candidates(records.values(), used, self._policy, at), self._policy, at)
+        outworn = await self._free(records, old, sum(each.image.size for each in old))
         disk = await self._disk()
         if disk.capacity == 0:
             self._tell("InvalidDiskCapacity", "invalid capacity 0 on image filesystem")
@@ -129,7 +132,7 @@ class ImageGC:
         if not wanted:
             return outworn
         log.info("disk usage on image filesystem is over the high threshold, trying to free %d bytes", wanted)
-        freed = await self._free(candidates(self._records.values(), used, self._policy, at), wanted)
+        freed = await self._free(records, candidates(records.values(), used, self._policy, at), wanted)
         if freed < wanted:
             text = "Failed to garbage collect required amount of images. "
             text += f"Attempted to free {wanted} bytes, but only found {freed} bytes eligible to free."
@@ -139,11 +142,16 @@ class ImageGC:
     async def remove_unused(self) -> int:
         """All images that no container has, whatever the thresholds; how many bytes they had."""
         used, at = await self._used(), self._clock()
-        self._records = detect(self._records, await self._runtime.list_images(), used, at)
-        order = candidates(self._records.values(), used, self._policy, at)
-        return await self._free(order, sum(record.image.size for record in order))
+        records = await self._detect(used, at)
+        order = candidates(records.values(), used, self._policy, at)
+        return await self._free(records, order, sum(record.image.size for record in order))
 
-    async def _free(self, order: list[Record], wanted: int) -> int:
+    async def _detect(self, used: frozenset[str], at: datetime) -> dict[str, Record]:
+        images = await self._runtime.list_images()
+        self._records = detect(self._records or {}, images, used, at, first=self._records is None)
+        return self._records
+
+    async def _free(self, records: dict[str, Record], order: list[Record], wanted: int) -> int:
         freed = 0
         for record in order:
             if freed >= wanted:
@@ -157,7 +165,7 @@ class ImageGC:
                 log.info("image %s is not removed: %s", record.image.id, error)
                 continue
             log.info("image %s (%d bytes) is removed", record.image.id, record.image.size)
-            self._records.pop(record.image.id, None)
+            records.pop(record.image.id, None)
             freed += record.image.size
         return freed
 

@@ -1,19 +1,18 @@
-"""Docker stops and starts again beneath a node: the node says so, and all its pods come back.
-
-The test has a Docker of its own, and a node on it.
-"""
+"""A node on a Docker of its own: one that stops and starts again beneath it, and whose disk is full of images."""
 
 from __future__ import annotations
 
 import subprocess
+import sys
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import docker
 import pytest
 
-from tests.e2e.node.machine import _COMMAND, _PATH, Machine, image_archive
+from tests.e2e.node.machine import _COMMAND, _PATH, ROOT, Machine, image_archive
 from tests.e2e.node.support import Namespace, container_status, eventually
 
 
@@ -66,7 +65,7 @@ class Engine:
         return "cox-test:v1"
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
     engine = Engine(tmp_path_factory.mktemp("engine"))
     subprocess.run(["ip", "netns", "add", engine.space], check=True)
@@ -78,33 +77,96 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
         subprocess.run(["ip", "netns", "del", engine.space], check=True)
 
 
-def test_docker_stops_and_starts_again(tmp_path_factory: pytest.TempPathFactory, engine: Engine) -> None:
-    root = tmp_path_factory.mktemp("lonely")
-    with Machine(root, engine.load(), docker_socket=str(engine.socket)) as machine:
+@pytest.fixture(scope="module")
+def lonely(tmp_path_factory: pytest.TempPathFactory, engine: Engine) -> Iterator[Machine]:
+    with Machine(tmp_path_factory.mktemp("lonely"), engine.load(), docker_socket=str(engine.socket)) as machine:
         machine.start()
-        with Namespace(machine) as kubectl:
-            for name in ("one", "two"):
-                kubectl.pod(name)
-            before = {name: kubectl.running(name) for name in ("one", "two")}
-            engine.stop()
+        yield machine
 
-            def told() -> bool:
-                ready = machine.conditions()["Ready"]
-                return ready["status"] == "False" and ready["message"] == "container runtime is down"
 
-            eventually("the node is not ready", told)
-            machine.kubectl().event("NodeNotReady", machine.node)
-            engine.start()
-            eventually("the node is ready", machine.node_ready)
+PULLED = """
+import sys
+from tests.e2e.node.machine import image_archive
+from tests.e2e.node.registry import Registry
+with Registry() as registry:
+    for name in ("used", "idle"):
+        registry.add(name, image_archive(), Cmd=["sleep", "600"], Labels={"for": name})
+    print(registry.host, flush=True)
+    sys.stdin.read()
+"""
 
-            def restored(name: str) -> bool:
-                pod = kubectl.find("pod", name) or {}
-                status = container_status(pod)
-                old = container_status(before[name])
-                return bool(status.get("ready")) and status["containerID"] != old["containerID"]
 
-            for name in before:
-                eventually(f"pod {name} runs again", lambda name=name: restored(name))  # type: ignore[misc]
-                assert kubectl.sh("hostname", name) == name
-            kubectl.pod("three")
-            kubectl.running("three")
+@contextmanager
+def registry_beside(engine: Engine) -> Iterator[str]:
+    """The name of a registry in the engine's network namespace."""
+    inside = ["nsenter", f"--net=/run/netns/{engine.space}"]
+    subprocess.run([*inside, "ip", "link", "set", "lo", "up"], check=True)
+    words = [*inside, sys.executable, "-c", PULLED]
+    running = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT)
+    try:
+        assert running.stdout is not None
+        yield running.stdout.readline().strip()
+    finally:
+        running.communicate("")
+
+
+def test_a_disk_full_of_images(engine: Engine, lonely: Machine) -> None:
+    """What no container has goes and is pulled again when it is wanted; what came from no registry stays."""
+    with Namespace(lonely) as kubectl, registry_beside(engine) as host:
+        for name in ("used", "idle"):
+            kubectl.pod(name, container={"image": f"{host}/{name}:v1"})
+        for name in ("used", "idle"):
+            kubectl.running(name)
+        kubectl("delete", "pod", "idle")
+        assert images(lonely) == {f"{host}/used:v1", f"{host}/idle:v1", lonely.image}  # with a threshold of 100
+        low = {"image_gc_high_threshold": 1, "image_gc_low_threshold": 0}
+        with lonely.kubelet_with(**low):
+            eventually("the idle one is gone", lambda: images(lonely) == {f"{host}/used:v1", lonely.image})
+            event = lonely.kubectl().event("FreeDiskSpaceFailed", lonely.node)
+            assert event["message"].startswith(
+                "Failed to garbage collect required amount of images. Attempted to free "
+            )
+            kubectl.pod("again", container={"image": f"{host}/idle:v1"})
+            kubectl.running("again")
+            assert kubectl.running("used")["status"]["phase"] == "Running"
+        assert images(lonely) == {f"{host}/used:v1", f"{host}/idle:v1", lonely.image}
+        refused = lonely.kubelet_refuses(image_gc_high_threshold=70, image_gc_low_threshold=80)
+        assert "LowThresholdPercent 80 can not be higher than HighThresholdPercent 70" in refused
+
+
+def images(machine: Machine) -> set[str]:
+    client = machine.docker()
+    try:
+        return {tag for image in client.images() for tag in image["RepoTags"] or ()}
+    finally:
+        client.close()
+
+
+def test_docker_stops_and_starts_again(engine: Engine, lonely: Machine) -> None:
+    machine = lonely
+    with Namespace(machine) as kubectl:
+        for name in ("one", "two"):
+            kubectl.pod(name)
+        before = {name: kubectl.running(name) for name in ("one", "two")}
+        engine.stop()
+
+        def told() -> bool:
+            ready = machine.conditions()["Ready"]
+            return ready["status"] == "False" and ready["message"] == "container runtime is down"
+
+        eventually("the node is not ready", told)
+        machine.kubectl().event("NodeNotReady", machine.node)
+        engine.start()
+        eventually("the node is ready", machine.node_ready)
+
+        def restored(name: str) -> bool:
+            pod = kubectl.find("pod", name) or {}
+            status = container_status(pod)
+            old = container_status(before[name])
+            return bool(status.get("ready")) and status["containerID"] != old["containerID"]
+
+        for name in before:
+            eventually(f"pod {name} runs again", lambda name=name: restored(name))  # type: ignore[misc]
+            assert kubectl.sh("hostname", name) == name
+        kubectl.pod("three")
+        kubectl.running("three")

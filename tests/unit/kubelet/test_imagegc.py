@@ -36,21 +36,21 @@ def test_the_longest_unused_goes_first_and_the_young_and_the_local_stay() -> Non
     hour = timedelta(hours=1)
     names = ("used", "old", "older", "never", "local", "young")
     images = [image(name, pulled=name != "local") for name in names[:-1]]
-    records = detect({}, images, frozenset({"sha256:older"}), NOON - 3 * hour)
-    records = detect(records, images, frozenset({"sha256:old", "sha256:used"}), NOON - 2 * hour)
+    records = detect({}, images, frozenset({"sha256:older"}), NOON - 3 * hour, first=False)
+    records = detect(records, images, frozenset({"sha256:old", "sha256:used"}), NOON - 2 * hour, first=False)
     used = frozenset({"sha256:used"})
-    records = detect(records, [*images, image("young")], used, NOON)
+    records = detect(records, [*images, image("young")], used, NOON, first=False)
     order = [each.image.id for each in candidates(records.values(), used, GCPolicy(), NOON)]
     assert order == ["sha256:never", "sha256:older", "sha256:old"]
-    assert "sha256:never" not in detect(records, images[:1], used, NOON)
+    assert "sha256:never" not in detect(records, images[:1], used, NOON, first=False)
 
 
 def test_what_nobody_has_used_for_long_goes_whatever_the_disk() -> None:
     hour = timedelta(hours=1)
     images = [image(name, pulled=name != "local") for name in ("used", "old", "never", "local")]
     used = frozenset({"sha256:used"})
-    records = detect({}, images, used | {"sha256:old"}, NOON - 5 * hour)
-    records = detect(records, images, used, NOON)
+    records = detect({}, images, used | {"sha256:old"}, NOON - 5 * hour, first=True)
+    records = detect(records, images, used, NOON, first=False)
     policy = GCPolicy(max_age=4 * hour)
     order = candidates(records.values(), used, policy, NOON)
     assert {each.image.id for each in outdated(order, policy, NOON)} == {"sha256:old", "sha256:never"}
@@ -92,6 +92,10 @@ async def test_no_more_is_removed_than_needed_and_too_little_is_told(monkeypatch
         return disk
 
     monkeypatch.setattr(gc, "_disk", full)
+    there, runtime.images = runtime.images, []
+    await gc.collect()
+    said.clear()
+    runtime.images = there
     assert await gc.collect() == 0 and runtime.removed == []  # all are young
     assert [reason for reason, _ in said] == ["FreeDiskSpaceFailed"]
     said.clear()
@@ -108,3 +112,12 @@ async def test_no_more_is_removed_than_needed_and_too_little_is_told(monkeypatch
     said.clear()
     await gc.collect()
     assert [reason for reason, _ in said] == ["InvalidDiskCapacity"]
+
+
+async def test_what_was_there_before_the_kubelet_is_old_enough() -> None:
+    runtime: Any = FakeRuntime(image("a"), image("used"), image("pause"))
+    gc = ImageGC(runtime, GCPolicy(), "pause:1", lambda *told: None, lambda: NOON)
+    assert await gc.remove_unused() == GIB
+    runtime.images.append(image("b"))
+    assert await gc.remove_unused() == 0
+    assert runtime.removed == ["a:1", "a@sha256:0", "sha256:a"]
