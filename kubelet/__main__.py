@@ -366,6 +366,7 @@ def _cgroups(settings: KubeletSettings, identity: NodeIdentity, runtime: DockerR
         node=offered if "pods" in split(settings.enforce_node_allocatable) else None,
         pod_pids=settings.pod_max_pids,
         cfs_quota=settings.cpu_cfs_quota,
+        single_process_oom_kill=bool(settings.single_process_oom_kill),
         tell=tell,
     )
 

@@ -39,6 +39,7 @@ ELSEWHERE = {
     "authorization.webhook.cacheAuthorizedTTL": "authorization_webhook_cache_authorized_ttl",
     "authorization.webhook.cacheUnauthorizedTTL": "authorization_webhook_cache_unauthorized_ttl",
     "serverTLSBootstrap": "rotate_server_certificates",
+    "singleProcessOOMKill": "single_process_oom_kill",
 }
 """Fields whose flags have other names."""
 _FLAGS_ALONE = """

@@ -121,6 +121,9 @@ class KubeletSettings(ProcessSettings):
     """Processes of a pod; -1: as many as the node has."""
     cpu_cfs_quota: bool = True
     """CPU limits are enforced."""
+    single_process_oom_kill: bool | None = None
+    """Of a container without memory only one process is killed; not set: all of it where cgroups are of version 2,
+    which alone can."""
     cluster_dns: str = ""
     cluster_domain: str = "cluster.local"
     resolv_conf: str = "/etc/resolv.conf"

@@ -26,6 +26,10 @@ class Hierarchy(Protocol):
     def write(self, path: str, values: Values) -> None:
         """Makes the cgroup if it is not there."""
 
+    def end_together(self, path: str) -> None:
+        """Who lacks memory in the cgroup takes all others in it with him; nothing where the kernel cannot do that, or
+        when the cgroup has gone."""
+
     def trees(self) -> tuple[Path, ...]:
         """Every place where a cgroup of that path may be: the runtime makes it in all of them."""
 
@@ -39,6 +43,9 @@ class V1:
 
     def trees(self) -> tuple[Path, ...]:
         return tuple(dict.fromkeys([*self.mounts.values(), *self.unified]))
+
+    def end_together(self, path: str) -> None:
+        pass
 
     def write(self, path: str, values: Values) -> None:
         for name in CONTROLLERS:
@@ -61,6 +68,9 @@ class V2:
 
     def trees(self) -> tuple[Path, ...]:
         return (self.root,)
+
+    def end_together(self, path: str) -> None:
+        _put(_within(self.root, path) / "memory.oom.group", 1)
 
     def write(self, path: str, values: Values) -> None:
         folder = _within(self.root, path)

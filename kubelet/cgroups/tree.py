@@ -47,6 +47,7 @@ class PodCgroups:
         node: Values | None = None,
         pod_pids: int = -1,
         cfs_quota: bool = True,
+        single_process_oom_kill: bool = False,
         tell: Tell = lambda type_, reason, message: None,
         slices: Slices | None = None,
     ) -> None:
@@ -59,6 +60,7 @@ class PodCgroups:
         self._plain_parent = root if root.strip("/") else ""
         self._pod_pids = pod_pids
         self._cfs_quota = cfs_quota
+        self._single_process_oom_kill = single_process_oom_kill
         self._tell = tell
         self._slices = slices or Slices(1 if isinstance(found, V1) else 2)
         self._begun = self._lost = False
@@ -132,6 +134,17 @@ class PodCgroups:
             values = dataclasses.replace(pod_values(spec), cpu_quota=-1, memory=-1, pids=None)
             self._written.pop(uid, None)
             await self._write(self._names.pod(qos_class(spec), uid), values)
+
+    async def started(self, spec: PodSpec, uid: str, container_id: str) -> None:
+        """With cgroups of version 2 a container without memory ends as a whole (as upstream since v1.28), unless
+        ``singleProcessOOMKill`` is set."""
+        if self._hierarchy is None or not self._begun or self._single_process_oom_kill:
+            return
+        path = self._names.container(qos_class(spec), uid, container_id)
+        try:
+            await asyncio.to_thread(self._hierarchy.end_together, path)
+        except OSError as error:  # it may have ended by now
+            log.debug("memory.oom.group of %s: %s", path, error)
 
     async def remove(self, uid: str, spec: PodSpec | None = None) -> None:
         """Whatever its class was. What cannot go yet goes with the next sweep."""

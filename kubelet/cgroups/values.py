@@ -100,6 +100,11 @@ class Names:
         """What Docker is told: the whole path, or with systemd the last slice, whose name says where it is."""
         return posixpath.basename(self.pod(qos, uid)) if self.driver == "systemd" else self.pod(qos, uid)
 
+    def container(self, qos: str, uid: str, container_id: str) -> str:
+        """Where Docker puts a container of the pod."""
+        name = f"docker-{container_id}.scope" if self.driver == "systemd" else container_id
+        return posixpath.join(self.pod(qos, uid), name)
+
     def uid_of(self, name: str) -> str:
         """Of a pod's cgroup, by its last name; "" for another one."""
         if self.driver == "systemd":

@@ -268,6 +268,7 @@ class Starter:
         except RuntimeFailure as error:
             self._failed(pod, container, f"Error: {error}")
             raise StartFailed(Waiting("RunContainerError", str(error))) from error
+        await self._tools.cgroups.started(spec_of(pod), identity_of(pod).uid, container_id)
         self._tools.event(pod, "Normal", "Started", f"Started container {container.name}", container.name)
 
     async def _post_start(

@@ -92,6 +92,32 @@ def test_version_2_has_its_own_words(tmp_path: Path) -> None:
     assert (folder / "cpu.weight").read_text() == "39"
 
 
+def test_a_container_without_memory_ends_as_a_whole_in_version_2(tmp_path: Path) -> None:
+    async def main() -> None:
+        tree = v2(tmp_path)
+        switch = tmp_path / "kubepods/besteffort/podu/abc/memory.oom.group"
+        switch.parent.mkdir(parents=True)
+        for path in ("besteffort", "besteffort/podu"):
+            for name in ("cgroup.controllers", "cgroup.subtree_control"):
+                (tmp_path / "kubepods" / path / name).write_text("cpu memory pids")
+        switch.write_text("0")
+        (tmp_path / "kubepods/burstable").mkdir()
+        for name in ("cgroup.controllers", "cgroup.subtree_control"):
+            (tmp_path / "kubepods/burstable" / name).write_text("cpu memory pids")
+        for single, expected in ((True, "0"), (False, "1")):
+            cgroups = PodCgroups("/", tree, cgroupfs, single_process_oom_kill=single)
+            await cgroups.ensure(spec({}), "u")
+            await cgroups.started(spec({}), "u", "abc")
+            await cgroups.started(spec({}), "u", "gone")
+            assert switch.read_text() == expected
+        V1({}).end_together("/kubepods")
+
+    asyncio.run(main())
+    assert Names("/", "systemd").container("BestEffort", "a-b", "abc") == (
+        "/kubepods.slice/kubepods-besteffort.slice/kubepods-besteffort-poda_b.slice/docker-abc.scope"
+    )
+
+
 async def cgroupfs() -> str:
     return "cgroupfs"
 
