@@ -104,7 +104,7 @@ def test_memory_that_is_not_there(kubectl: Kubectl) -> None:
     """The container's first process, and a child of it: that alone is killed where a cgroup cannot end as a whole."""
     limited = resources({}, {"memory": "24Mi"})
     kubectl.pod("first", "exec tail /dev/zero", container=limited, restartPolicy="Never")
-    kubectl.pod("child", "tail /dev/zero; exit 3", container=limited, restartPolicy="Never")
+    kubectl.pod("child", "sleep 1; tail /dev/zero; exit 3", container=limited, restartPolicy="Never")
     kubectl.pod("enough", "head -c 1m /dev/zero | tail >/dev/null; exit 3", container=limited, restartPolicy="Never")
     for name in ("first", "child"):
         ended = container_status(kubectl.phase("Failed", name))["state"]["terminated"]
