@@ -55,6 +55,7 @@ from kubelet.runtime.spec import LogLimits
 from kubelet.server.app import KubeletServer
 from kubelet.server.auth import Access
 from kubelet.server.diagnostics import Diagnostics
+from kubelet.server.healthz import serve_healthz
 from kubelet.server.reviews import ApiReviews
 from kubelet.settings import KubeletSettings, parse_headers, parse_labels, parse_taints, split
 from kubelet.shutdown.manager import ShutdownManager
@@ -241,6 +242,8 @@ async def kubelet(
                     renewed=renewed,
                 )
 
+            if settings.healthz_port:
+                tasks.create_task(serve_healthz(settings.healthz_bind_address, settings.healthz_port))
             if (rotation := certificates.client_rotation(client)) is not None:
                 tasks.create_task(rotation.run())
             for part in (

@@ -17,6 +17,8 @@ def configuration(settings: KubeletSettings) -> dict[str, Any]:
         "apiVersion": "kubelet.config.k8s.io/v1beta1",
         "address": settings.address,
         "port": settings.port,
+        "healthzBindAddress": settings.healthz_bind_address,
+        "healthzPort": settings.healthz_port,
         "staticPodPath": settings.pod_manifest_path,
         "staticPodURL": settings.manifest_url,
         "httpCheckFrequency": settings.http_check_frequency,

@@ -129,6 +129,9 @@ class KubeletSettings(ProcessSettings):
     resolv_conf: str = "/etc/resolv.conf"
     address: str = "0.0.0.0"
     port: int = Field(default=10250, ge=1, le=65535)
+    healthz_bind_address: str = "127.0.0.1"
+    healthz_port: int = Field(default=10248, ge=0, le=65535)
+    """/healthz by plain HTTP, for the machine itself; 0: nowhere."""
     max_pods: int = Field(default=110, ge=1)
     max_parallel_image_pulls: int = Field(default=4, ge=1)
     serialize_image_pulls: bool = False
@@ -247,7 +250,7 @@ class KubeletSettings(ProcessSettings):
         parse_reserved(value)
         return value
 
-    @field_validator("node_ip", "cluster_dns")
+    @field_validator("node_ip", "cluster_dns", "healthz_bind_address")
     @classmethod
     def _addresses(cls, value: str) -> str:
         for address in split(value):

@@ -24,16 +24,22 @@ def write(path: Path, **fields: Any) -> Path:
 def test_a_folder_of_changes(kubectl: Kubectl, machine: Machine, tmp_path: Path) -> None:
     """The last file says it; a flag goes before all."""
     taken = sum(each["status"]["phase"] in ("Pending", "Running") for each in kubectl.get("pods", "-A")["items"])
-    base = write(tmp_path / "kubelet.yaml", maxPods=40, clusterDomain="a.example", nodeStatusUpdateFrequency="1s")
+    base = write(
+        tmp_path / "kubelet.yaml", maxPods=40, clusterDomain="a.example", nodeStatusUpdateFrequency="1s", healthzPort=0
+    )
     folder = tmp_path / "kubelet.conf.d"
     write(folder / "10-first.conf", maxPods=taken + 9, clusterDomain="b.example", podPidsLimit=4321)
     write(folder / "20-last.conf", maxPods=taken + 3)
     write(folder / "30-no-part-of-it.yaml", maxPods=1)
     said = 'kubelet does not have ClusterDNS IP configured and cannot create Pod using "ClusterFirst" policy. '
     said += 'Falling back to "Default" policy.'
+    health = ["curl", "-sS", "-o", "/dev/stdout", "-w", " %{http_code}", "http://127.0.0.1:10248/healthz"]
+    assert machine.run(*health) == "ok 200"
     with machine.kubelet_with(config=base, config_dir=folder, cluster_dns=""):
         shown = json.loads(machine.kubelet_get("/configz"))["kubeletconfig"]
         assert (shown["maxPods"], shown["clusterDomain"], shown["clusterDNS"]) == (taken + 3, "b.example", [])
+
+        assert machine.run(*health, check=False).strip() == "000"
 
         def places() -> str:
             return str(kubectl.get("node", machine.node)["status"]["allocatable"]["pods"])

@@ -48,6 +48,8 @@ def test_a_machine_joins_with_a_token(joining: Joining, kubectl: Kubectl, machin
 
     joining.start(joining.secret)
     eventually("the node is there", lambda: kubectl.find("node", joining.name))
+    # The machine has a kubelet already, at whose address for its health there is no other: that ends nobody.
+    eventually("it says so", lambda: "cannot listen on 127.0.0.1:10248" in joining.log())
     client = joining.certificates / "kubelet-client-current.pem"
     certificate = x509.load_pem_x509_certificate(client.read_bytes())
     assert certificate.subject.rfc4514_string() == f"CN=system:node:{joining.name},O=system:nodes"

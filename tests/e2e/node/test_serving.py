@@ -60,11 +60,12 @@ def test_what_is_served(kubectl: Kubectl, machine: Machine) -> None:
     assert ask(machine, "/logs/") == (405, "logs endpoint is disabled.\n")
     assert ask(machine, "/debug/pprof/heap") == (405, "profiling endpoint is disabled.\n")
     assert ask(machine, "/nothing")[0] == 404 and ask(machine, "/pods", "-X", "DELETE")[0] == 405
-    # There is no port without TLS.
-    refused = machine.run(
-        "curl", "-sS", "-o", "/dev/null", "-w", "%{http_code}", f"http://{ADDRESS}:10255/", check=False
-    )
-    assert refused == "000"
+    # There is no port without TLS but the one that tells the machine itself whether the kubelet is there.
+    said = ["curl", "-sS", "-w", " %{http_code}"]
+    for path, answer in (("healthz", "ok 200"), ("healthz/ping", "ok 200"), ("pods", "Not Found 404")):
+        assert machine.run(*said, f"http://127.0.0.1:10248/{path}") == answer
+    for port in (10248, 10255):
+        assert machine.run(*said, f"http://{ADDRESS}:{port}/healthz", check=False) == " 000"
 
 
 def test_who_comes_in_and_what_they_may(kubectl: Kubectl, machine: Machine) -> None:
