@@ -23,7 +23,7 @@ log = logging.getLogger("kubelet.shutdown")
 
 REASON = "Terminated"
 LAST_SECONDS = 2.0
-"""For the statuses of pods that had to be killed when their time was over."""
+"""At least, for the statuses of pods that had to be killed when their time was over; more when others were quick."""
 MESSAGE = "Pod was terminated in response to imminent node shutdown."
 
 
@@ -89,10 +89,12 @@ class ShutdownManager:
     async def _end_all(self) -> None:
         active = [pod for pod in self._pods.pods() if not is_terminal(pod)]
         late: set[asyncio.Task[None]] = set()
+        loop = asyncio.get_running_loop()
+        over = loop.time() + self.seconds
         for group in groups(self._periods, active):
             late |= await self._end(group)
         if late:
-            await asyncio.wait(late, timeout=LAST_SECONDS)
+            await asyncio.wait(late, timeout=max(LAST_SECONDS, over - loop.time()))
         for task in late:
             task.cancel()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +85,30 @@ async def test_critical_pods_end_last(tmp_path: Path) -> None:
     assert node.problem() == "node is shutting down" and pods.said == ["NodeShutdown", "told"]
     node.cancel()
     assert node.problem() is None
+
+
+class SlowPods(FakePods):
+    """``slow`` ends a moment after ``critical`` has."""
+
+    def __init__(self, *pods: Pod) -> None:
+        super().__init__(*pods)
+        self.through = asyncio.Event()
+
+    async def end_pod(self, uid: str, ending: Ending) -> None:
+        if uid == "slow":
+            await self.through.wait()
+            await asyncio.sleep(0.1)
+        await super().end_pod(uid, ending)
+        self.through.set()
+
+
+async def test_what_is_left_of_the_time_is_for_those_that_are_late(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kubelet.shutdown.manager.LAST_SECONDS", 0.0)
+    pods = SlowPods(pod("critical", CRITICAL), pod("slow"))
+    await manager(pods, periods_of(31, 30), tmp_path).shut_down()
+    assert [uid for uid, _ in pods.ended] == ["critical", "slow"]
 
 
 async def test_without_periods_pods_are_left_alone(tmp_path: Path) -> None:
