@@ -40,6 +40,7 @@ async def create(api: Api, request: Request, target: Target) -> Answer:
     obj = await api.decode_object(body, content_type, resource, options.validation, request.warnings)
     if target.name:
         _check_name(obj, target.name)
+    _check_new(obj)
     generated = bool(obj["metadata"].get("generateName")) and not obj["metadata"].get("name")
     pending = [obj]
 
@@ -91,6 +92,13 @@ def _check_name(obj: Object, name: str) -> None:
     if given != name:
         raise BadRequest(f"the name of the object ({given}) does not match the name on the URL ({name})")
     obj["metadata"]["name"] = name
+
+
+def _check_new(obj: Object) -> None:
+    """An object that was read somewhere is not new. Upstream finds that out in its storage, and answers with 500."""
+    revision = obj["metadata"].get("resourceVersion")
+    if revision and revision.isascii() and revision.isdigit() and revision.strip("0"):
+        raise StatusError("resourceVersion should not be set on objects to be created", code=500, reason="")
 
 
 async def create_object(

@@ -214,7 +214,8 @@ def _kind_mismatch(obj: Object, api_version: str, kind: str, resource: Resource)
                 f"the API version in the data ({api_version}) does not match "
                 f"the expected API version ({resource.api_version})"
             )
-    known = next((r for r in RESOURCES if r.api_version == api_version and r.kind == kind), None)
+    one = kind.removesuffix("List")
+    known = next((r for r in RESOURCES if r.api_version == api_version and r.kind in (kind, one)), None)
     if known is None:
         detail = f'no kind "{kind}" is registered for version "{api_version}" in scheme "{_SCHEME}"'
     else:

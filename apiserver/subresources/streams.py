@@ -28,9 +28,10 @@ def stream_query(request: Request, default_on: tuple[str, ...] = ()) -> list[tup
 
 async def exec_(context: Context, connection: Connection, request: Request, send: Send) -> None:
     command = request.query.get("command", [])
+    options = stream_query(request)
+    choose_container(await pod_of(context, connection), request.param("container"))  # wrong names are told of first
     if not command:
         raise BadRequest("you must specify at least 1 command for the container")
-    options = stream_query(request)
     if not options:
         raise BadRequest("you must specify at least 1 of stdin, stdout, stderr")
     await _container_stream(context, connection, request, send, "exec", [*options, *(("command", c) for c in command)])

@@ -49,6 +49,27 @@ def test_pods_are_selected_by_the_old_name_of_their_node(http: httpx.Client, nam
     http.request("DELETE", f"{pods}/p", json={"gracePeriodSeconds": 0})
 
 
+def test_what_was_read_is_not_new(http: httpx.Client, path: str) -> None:
+    """Upstream's storage refuses it, whatever else becomes of it."""
+    refused = http.post(path, json={"metadata": {"name": "a", "resourceVersion": "5"}})
+    assert refused.status_code == 500
+    assert refused.json()["message"] == "resourceVersion should not be set on objects to be created"
+    assert http.post(path, json={"metadata": {"name": "a", "resourceVersion": "0"}}).status_code == 201
+
+
+def test_a_list_is_no_object(http: httpx.Client, path: str) -> None:
+    answer = http.post(path, json={"kind": "ConfigMapList", "apiVersion": "v1", "items": []})
+    assert answer.status_code == 400
+    assert answer.json()["message"].endswith("converting (v1.ConfigMapList) to (core.ConfigMap): unknown conversion")
+
+
+def test_what_is_wrong_with_a_name_is_told_before_what_is_wrong_with_options(
+    http: httpx.Client, namespace: str
+) -> None:
+    answer = http.get(f"/api/v1/namespaces/{namespace}/pods/none/exec")
+    assert (answer.status_code, answer.json()["reason"]) == (404, "NotFound")
+
+
 def test_a_delete_may_name_the_uid_in_its_query(http: httpx.Client, path: str) -> None:
     uid = http.post(path, json={"metadata": {"name": "a"}}).json()["metadata"]["uid"]
     refused = http.delete(f"{path}/a", params={"uid": "other"})
