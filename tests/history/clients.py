@@ -220,8 +220,10 @@ class Gone(Exception):
 class Watcher(Client):
     """Lists and watches for ever, as an informer does; every now and then it goes on at another server."""
 
-    def __init__(self, world: World, seed: int, label: str, *, streaming: bool = False) -> None:
-        super().__init__(world, seed)
+    def __init__(
+        self, world: World, seed: int, label: str, urls: Sequence[str] = (), *, streaming: bool = False
+    ) -> None:
+        super().__init__(world, seed, urls)
         self._label = label
         self._streaming = streaming
         self.watch: Watch | None = None
