@@ -27,7 +27,23 @@ PIECE = 256 * 1024
 """Bytes of an answer that are written at once; the next have to wait until the client takes these."""
 JSON = b"application/json"
 _BAD_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
-"""Go leaves out parameters with such, and those with a semicolon, and takes the others."""
+
+
+def _parsed(text: bytes) -> dict[str, list[str]]:
+    query: dict[str, list[str]] = {}
+    looked = False
+    for key, value in parse_qsl(text.decode("latin-1"), keep_blank_values=True):
+        if not looked and ("%" in value or "%" in key or ";" in value or ";" in key):
+            looked, understood = True, _understood(text)
+            if understood != text:
+                return _parsed(understood)
+        query.setdefault(key, []).append(value)
+    return query
+
+
+def _understood(query: bytes) -> bytes:
+    """Without the parameters that Go leaves out: those with a semicolon or with an escape that is none."""
+    return b"&".join(p for p in query.split(b"&") if b";" not in p and not _BAD_ESCAPE.search(p))
 
 
 class Request:
@@ -87,12 +103,8 @@ class Request:
     @property
     def query(self) -> Mapping[str, list[str]]:
         if self._query is None:
-            self._query = {}
-            if text := self.scope["query_string"]:
-                if b";" in text or (b"%" in text and _BAD_ESCAPE.search(text)):
-                    text = b"&".join(p for p in text.split(b"&") if b";" not in p and not _BAD_ESCAPE.search(p))
-                for key, value in parse_qsl(text.decode("latin-1"), keep_blank_values=True):
-                    self._query.setdefault(key, []).append(value)
+            text = self.scope["query_string"]
+            self._query = _parsed(text) if text else {}
         return self._query
 
     def param(self, name: str) -> str:

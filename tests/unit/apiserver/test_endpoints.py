@@ -17,7 +17,7 @@ from apiserver.endpoints.delete import grace_period, mark_deleted, wanted_finali
 from apiserver.endpoints.negotiation import YAML, Accepted, parse_accept
 from apiserver.endpoints.options import DeleteOptions, parse_delete_options, parse_int, parse_revision
 from apiserver.endpoints.paths import ResourcePath, parse
-from apiserver.endpoints.request import Target, warning_header
+from apiserver.endpoints.request import Request, Target, warning_header
 from apiserver.endpoints.scale import scale_of, with_scale
 from apiserver.endpoints.update import check_revision
 from apiserver.resources.strategy import KindStrategy
@@ -353,6 +353,25 @@ def test_an_event_survives_the_newer_version() -> None:
     shown = conversion.to_served(dict(stored))
     assert shown["note"] == "m"
     assert conversion.to_stored(shown) == stored
+
+
+@pytest.mark.parametrize(
+    ("text", "query"),
+    [
+        (b"limit=1;2&a=b", {"a": ["b"]}),
+        (b"limit=%zz&limit=1", {"limit": ["1"]}),
+        (b"a=%3B&b=%25&c=+&d", {"a": [";"], "b": ["%"], "c": [" "], "d": [""]}),
+        (b"%=1&a=%4", {}),
+        (b"&".join([b"a=%25"] * 10_000), {"a": ["%"] * 10_000}),
+    ],
+)
+def test_parameters_that_go_leaves_out(text: bytes, query: dict[str, list[str]]) -> None:
+    async def receive() -> dict[str, Any]:
+        return {}
+
+    scope = {"method": "GET", "path": "/", "headers": [], "query_string": text}
+    assert Request(scope, receive).query == query
+    assert scope["query_string"] == text  # others read it for themselves
 
 
 def test_a_long_warning_is_cut() -> None:
