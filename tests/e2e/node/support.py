@@ -15,6 +15,8 @@ import yaml
 if TYPE_CHECKING:
     from tests.e2e.node.machine import Machine
 
+SLEEP = "trap exit TERM; sleep 600 & wait"
+"""For a shell that has nothing to do and ends when it is told to: ``exec sleep`` would take its whole grace period."""
 LIMIT = 60.0 * float(os.environ.get("PATIENCE", "1"))
 """Seconds for a condition; PATIENCE is for a slow machine (an emulated one)."""
 
@@ -171,6 +173,8 @@ class Namespace:
         return kubectl
 
     def __exit__(self, *failure: object) -> None:
+        """How pods end is others' test: these are killed, and what counts is that nothing of them is left."""
         kubectl = self._kubectl
-        kubectl.attempt("delete", "pods", "--all", "--grace-period=1", "--timeout=60s")
+        kubectl.attempt("delete", "pods", "--all", "--grace-period=0", "--force", "--wait=false")
         kubectl.attempt("delete", "namespace", kubectl.namespace, "--wait=false")
+        eventually("no container is left", lambda: not kubectl.machine.containers(kubectl.namespace))

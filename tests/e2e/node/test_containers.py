@@ -12,9 +12,7 @@ import docker
 import pytest
 
 from tests.e2e.node.machine import Machine, image_archive
-from tests.e2e.node.support import Kubectl, container_status, eventually, pod_of
-
-SLEEP = "exec sleep 600"
+from tests.e2e.node.support import SLEEP, Kubectl, container_status, eventually, pod_of
 
 
 @pytest.fixture(scope="module")

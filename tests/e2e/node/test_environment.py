@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.e2e.node.support import Kubectl, container_status, eventually
-
-SLEEP = "exec sleep 600"
+from tests.e2e.node.support import SLEEP, Kubectl, container_status, eventually
 
 
 def environment(kubectl: Kubectl, name: str) -> dict[str, str]:

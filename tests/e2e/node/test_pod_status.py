@@ -8,9 +8,7 @@ from typing import Any
 import docker
 
 from tests.e2e.node.machine import Machine
-from tests.e2e.node.support import Kubectl, container_status, eventually
-
-SLEEP = "exec sleep 600"
+from tests.e2e.node.support import SLEEP, Kubectl, container_status, eventually
 
 
 def condition(pod: dict[str, Any], kind: str) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from tests.e2e.node.machine import ADDRESS, Machine
-from tests.e2e.node.support import Kubectl, container_status, eventually
+from tests.e2e.node.support import SLEEP, Kubectl, container_status, eventually
 
 SERVER = """
 import http.server, ssl, sys
@@ -146,14 +146,14 @@ def test_startup_liveness_and_what_never_answers(kubectl: Kubectl) -> None:
 
     go = command("test", "-e", "/tmp/go", failureThreshold=60)
     live = command("sh", "-c", "! test -e /tmp/dead", failureThreshold=1)
-    kubectl.pod("slow", "exec sleep 600", container={"startupProbe": go, "livenessProbe": live})
-    kubectl.pod("never", "exec sleep 600", container={"startupProbe": command("false", failureThreshold=1)})
+    kubectl.pod("slow", SLEEP, container={"startupProbe": go, "livenessProbe": live})
+    kubectl.pod("never", SLEEP, container={"startupProbe": command("false", failureThreshold=1)})
     hangs = command("sleep", "1000", timeoutSeconds=1, failureThreshold=2)
-    kubectl.pod("hangs", "exec sleep 600", container={"livenessProbe": hangs})
+    kubectl.pod("hangs", SLEEP, container={"livenessProbe": hangs})
     twice = command("sh", "-c", "echo x >> /tmp/n", successThreshold=3)
-    kubectl.pod("thrice", "exec sleep 600", container={"readinessProbe": twice})
+    kubectl.pod("thrice", SLEEP, container={"readinessProbe": twice})
     delayed = command("true", initialDelaySeconds=600)
-    kubectl.pod("delayed", "exec sleep 600", container={"readinessProbe": delayed})
+    kubectl.pod("delayed", SLEEP, container={"readinessProbe": delayed})
 
     eventually("slow runs", lambda: container_status(kubectl.status("slow")).get("state", {}).get("running"))
     status = container_status(kubectl.status("slow"))

@@ -6,9 +6,8 @@ import json
 from typing import Any
 
 from tests.e2e.node.machine import Machine
-from tests.e2e.node.support import Kubectl, container_status, eventually
+from tests.e2e.node.support import SLEEP, Kubectl, container_status, eventually
 
-SLEEP = "exec sleep 600"
 MIB = 1 << 20
 
 
