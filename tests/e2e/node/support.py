@@ -173,8 +173,7 @@ class Namespace:
         return kubectl
 
     def __exit__(self, *failure: object) -> None:
-        """How pods end is others' test: these are killed, and what counts is that nothing of them is left."""
         kubectl = self._kubectl
-        kubectl.attempt("delete", "pods", "--all", "--grace-period=0", "--force", "--wait=false")
+        kubectl.attempt("delete", "pods", "--all", "--grace-period=1", "--wait=false")
         kubectl.attempt("delete", "namespace", kubectl.namespace, "--wait=false")
         eventually("no container is left", lambda: not kubectl.machine.containers(kubectl.namespace))

@@ -180,6 +180,7 @@ def test_the_api_server_is_away(kubectl: Kubectl, machine: Machine) -> None:
         eventually("restarted by its probe", lambda: len(started(machine, kubectl, "lives")) == 2)
         manifest.write_text(
             f"{{apiVersion: v1, kind: Pod, metadata: {{name: fixed, namespace: {kubectl.namespace}}}, spec: {{"
+            "terminationGracePeriodSeconds: 1, "
             f"containers: [{{name: app, image: '{machine.image}', command: [sleep, '600']}}]}}}}"
         )
         eventually("a static pod starts", lambda: started(machine, kubectl, f"fixed-{machine.node}"))
