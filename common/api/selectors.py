@@ -108,8 +108,8 @@ class _Parser:
 
     def __init__(self, text: str) -> None:
         self.tokens: list[tuple[str, str]] = []
-        at = 0
-        while at < len(text.rstrip()):
+        at, end = 0, len(text.rstrip())
+        while at < end:
             match = _TOKEN.match(text, at)
             assert match, text  # the two alternatives cover every character
             self.tokens.append(("symbol", match[1]) if match[1] else ("word", match[2]))
