@@ -13,6 +13,8 @@ from starlette.routing import Mount
 from apiserver import admission, authn, authz, bootstrap, subresources
 from apiserver.allocation import RepairLoop
 from apiserver.app import ApiServer
+from apiserver.authn import issuer_discovery
+from apiserver.bootstrap import kubernetes_service
 from apiserver.endpoints.api import Api
 from apiserver.endpoints.discovery import paths as discovery_paths
 from apiserver.extensions import Aggregator
@@ -78,6 +80,7 @@ async def serve_api(process: Process, settings: Settings) -> None:
         await stores.feed.synced.wait()
         await aggregator.run()
 
+    about_tokens = issuer_discovery.routes(settings, _own_address(settings))
     app = ApiServer(
         api,
         resources=RESOURCES,
@@ -87,8 +90,8 @@ async def serve_api(process: Process, settings: Settings) -> None:
         handlers=subresources.mount(context),
         web=build(
             process.health,
-            [Mount("/openapi", OpenAPI(RESOURCES, subresources.HANDLERS, aggregator.openapi))],
-            discovery_paths(RESOURCES),
+            [Mount("/openapi", OpenAPI(RESOURCES, subresources.HANDLERS, aggregator.openapi)), *about_tokens],
+            [*discovery_paths(RESOURCES), *issuer_discovery.paths(about_tokens)],
         ),
         metrics=metrics,
         limits=limits,
@@ -142,6 +145,15 @@ async def _end_watches(process: Process, stores: Stores) -> None:
     while True:
         stores.end_watches()
         await asyncio.sleep(END_WATCHES_EVERY)
+
+
+def _own_address(settings: Settings) -> str:
+    """Where others find this server, as far as it knows."""
+    try:
+        address = kubernetes_service.advertised(settings)
+    except OSError:  # no network yet
+        address = settings.bind_address
+    return f"[{address}]:{settings.secure_port}" if ":" in address else f"{address}:{settings.secure_port}"
 
 
 def _allow_files() -> None:

@@ -277,12 +277,16 @@ def build_issuer(settings: AuthnSettings) -> TokenIssuer | None:
 
 
 def build_verifier(settings: AuthnSettings) -> TokenVerifier | None:
-    """Trusts the keys of ``--service-account-key-file``, or the signing key's own public half."""
+    """Trusts the keys that :func:`load_keys` finds, if there are any."""
+    keys = load_keys(settings)
+    return TokenVerifier(keys, settings.service_account_issuer) if keys else None
+
+
+def load_keys(settings: AuthnSettings) -> list[PublicKey]:
+    """Those of ``--service-account-key-file``, or the signing key's own public half."""
     paths = as_paths(settings.service_account_key_file) or as_paths(settings.service_account_signing_key_file)
-    if not paths:
-        return None
     keys: list[PublicKey] = []
     for path in paths:
         with open(path, "rb") as file:
             keys += load_public_keys(file.read())
-    return TokenVerifier(keys, settings.service_account_issuer)
+    return keys
