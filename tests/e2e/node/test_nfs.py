@@ -74,7 +74,8 @@ def test_volumes_of_a_server(kubectl: Kubectl, machine: Machine, server: Server,
         volumes=[nfs("plain", ADDRESS, "/data"), nfs("fixed", ADDRESS, "/data", readOnly=True), claimed("files")],
         container={"volumeMounts": [mount("plain"), mount("fixed"), mount("files")]},
     )
-    wrong = kubectl.pod("wrong", volumes=[nfs("v", ADDRESS, "/later")], container={"volumeMounts": [mount("v", "/v")]})
+    binder.both("later", nfs={"server": ADDRESS, "path": "/later"}, mountOptions=["vers=4.2"])  # else 3 is tried too
+    kubectl.pod("wrong", volumes=[claimed("later")], container={"volumeMounts": [mount("later")]})
     kubectl.running()
     assert kubectl.sh("echo written > /files/new; cat /plain/new /fixed/greeting") == "written\nof the server"
     assert (server.folder / "data/new").read_text() == "written\n"
@@ -82,8 +83,8 @@ def test_volumes_of_a_server(kubectl: Kubectl, machine: Machine, server: Server,
     options = kubectl.sh("grep ' /files ' /proc/mounts").split()[3].split(",")
     assert {"rw", "noatime", "vers=4.1"} <= set(options)
 
-    message = kubectl.event("FailedMount", wrong["metadata"]["name"], "mount failed")["message"]
-    assert f"Mounting arguments: -t nfs {ADDRESS}:/later " in message and "Output: mount.nfs: " in message
+    message = kubectl.event("FailedMount", "wrong", "mount failed")["message"]
+    assert f"Mounting arguments: -t nfs -o vers=4.2 {ADDRESS}:/later " in message and "Output: mount.nfs: " in message
     (server.folder / "later").mkdir()
     kubectl.running("wrong", 180)
 
