@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.e2e.cluster.support import PROJECT, Kubectl, command, wait_for
+from tests.e2e.cluster.support import PROJECT, Kubectl, command, eventually
 
 PROCESSES = ("apiserver", "controller-manager", "scheduler", "etcd", "node-1", "node-2")
 
@@ -25,7 +25,7 @@ def namespace(cluster: None) -> Iterator[str]:
     name = f"e2e-{uuid.uuid4().hex[:8]}"
     admin = Kubectl("default")
     admin("create", "namespace", name)
-    wait_for("the default service account", lambda: admin.attempt("get", "sa", "default", "-n", name).code == 0)
+    eventually("the default service account", lambda: admin.attempt("get", "sa", "default", "-n", name).code == 0)
     yield name
     admin("delete", "namespace", name, "--wait=true", timeout=180)
 

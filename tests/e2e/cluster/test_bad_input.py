@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from tests.e2e.cluster.support import KUBECONFIG, ROOT, Kubectl, command, wait_for
+from tests.e2e.cluster.support import KUBECONFIG, ROOT, Kubectl, command, eventually
 
 POD = {
     "apiVersion": "v1",
@@ -99,7 +99,7 @@ def test_wrong_role(kubectl: Kubectl, namespace: str) -> None:
 @pytest.mark.parametrize("image", ["nosuch:v9"])
 def test_image_that_does_not_exist(kubectl: Kubectl, image: str) -> None:
     kubectl("run", "broken", f"--image={image}")
-    wait_for("ImagePullBackOff", lambda: "ImagePullBackOff" in kubectl("get", "pods"), 60)
+    eventually("ImagePullBackOff", lambda: "ImagePullBackOff" in kubectl("get", "pods"), 60)
     described = kubectl("describe", "pod", "broken")
     assert f'Failed to pull image "{image}"' in described
     assert f'Back-off pulling image "{image}"' in described

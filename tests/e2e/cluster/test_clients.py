@@ -14,7 +14,7 @@ from kubernetes import client, config
 from kubernetes.stream import portforward, stream
 from kubernetes.stream.ws_client import WSClient
 
-from tests.e2e.cluster.support import KUBECONFIG, ROOT, Kubectl, clients, wait_for
+from tests.e2e.cluster.support import KUBECONFIG, ROOT, Kubectl, clients, eventually
 
 PAGE = "test page v1\n"
 LARGE = bytes(range(256)) * 8192
@@ -83,7 +83,7 @@ def test_a_debug_container_sees_the_pod(pod: str, namespace: str, binary: str) -
     look = "wget -qO- -T 5 http://127.0.0.1:80; sleep 60"
     debug = ("--image=busybox:1.35", "--container=look", "--target=web", "--attach=false", "--quiet")
     kubectl("debug", f"pod/{pod}", *debug, "--", "sh", "-c", look)
-    wait_for("what the debug container says", lambda: kubectl.attempt("logs", pod, "-c", "look").out == PAGE)
+    eventually("what the debug container says", lambda: kubectl.attempt("logs", pod, "-c", "look").out == PAGE)
     assert "look" in kubectl("describe", "pod", pod)
 
 

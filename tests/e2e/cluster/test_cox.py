@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.e2e.cluster.support import PROJECT, ROOT, Kubectl, command, wait_for
+from tests.e2e.cluster.support import PROJECT, ROOT, Kubectl, command, eventually
 
 PROJECT_LABEL = f"label=com.docker.compose.project={PROJECT}"
 PROCESSES = ("apiserver", "controller-manager", "scheduler", "etcd", "registry", "node-1", "node-2")
@@ -134,4 +134,4 @@ def test_the_cluster_is_whole_afterwards(cluster: None) -> None:
         conditions = [c["status"] for n in nodes for c in n["status"]["conditions"] if c["type"] == "Ready"]
         return conditions == ["True", "True"]
 
-    wait_for("two ready nodes", ready, 60)
+    eventually("two ready nodes", ready, 60)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 
-from tests.e2e.cluster.support import ROOT, Kubectl, command, wait_for
+from tests.e2e.cluster.support import ROOT, Kubectl, command, eventually
 
 MARK = "=====next====="
 
@@ -31,7 +31,7 @@ def test_readme_curl_lines(cluster: None) -> None:
     assert events[0]["type"] == "ADDED"
     assert {event["object"]["metadata"]["name"] for event in events} >= {"web"}
     assert json.loads(deleted)["status"] == "Success" or json.loads(deleted)["kind"] == "Deployment"
-    wait_for("its pods are gone", lambda: not kubectl.get("pods", "-l", "app=web")["items"], 60)
+    eventually("its pods are gone", lambda: not kubectl.get("pods", "-l", "app=web")["items"], 60)
 
 
 def test_hint_of_cox_up_works_as_printed(cluster: None) -> None:

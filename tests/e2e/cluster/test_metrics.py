@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.cluster.support import Kubectl, wait_for
+from tests.e2e.cluster.support import Kubectl, eventually
 
 METRICS = "v1beta1.metrics.k8s.io"
 AWAY = "v1.away.example.com"
@@ -27,7 +27,7 @@ def rows(text: str) -> list[list[str]]:
 
 def test_top(kubectl: Kubectl) -> None:
     Kubectl("kube-system")("rollout", "status", "deployment/metrics-server", "--timeout=120s")
-    wait_for("metrics-server serves", lambda: condition(kubectl, METRICS).get("status") == "True")
+    eventually("metrics-server serves", lambda: condition(kubectl, METRICS).get("status") == "True")
     kubectl("create", "deployment", "web", "--image=httpd:v1", "--replicas=2")
     busy = {
         "name": "busy",
@@ -44,7 +44,7 @@ def test_top(kubectl: Kubectl) -> None:
         found = rows(kubectl.attempt("top", "pods", "--containers").out)
         return found if len(found) == 4 else None
 
-    found = wait_for("all containers are told of", all_told)
+    found = eventually("all containers are told of", all_told)
     cores = {(row[0], row[1]): int(row[2].removesuffix("m")) for row in found}
     assert cores["pair", "busy"] > 50 > cores["pair", "quiet"]
     assert sum(name == "httpd" for _, name in cores) == 2
@@ -53,7 +53,7 @@ def test_top(kubectl: Kubectl) -> None:
         told = {row[0]: row[1:] for row in rows(kubectl.attempt("top", "nodes").out)}
         return told if set(told) == {"node-1", "node-2"} else None
 
-    nodes = wait_for("both nodes are told of", both)
+    nodes = eventually("both nodes are told of", both)
     assert all(re.fullmatch(r"\d+m", node[0]) and re.fullmatch(r"\d+Mi", node[2]) for node in nodes.values())
     assert rows(kubectl("top", "pods", "-n", "kube-system", "-l", "k8s-app=metrics-server"))
 
@@ -96,7 +96,7 @@ def away(kubectl: Kubectl) -> Iterator[None]:
 
 @pytest.mark.usefixtures("away")
 def test_an_api_that_is_away_is_told_of_and_others_go_on(kubectl: Kubectl) -> None:
-    wait_for("its endpoints are missed", lambda: condition(kubectl, AWAY).get("reason") == "MissingEndpoints")
+    eventually("its endpoints are missed", lambda: condition(kubectl, AWAY).get("reason") == "MissingEndpoints")
     [shown] = rows(kubectl("get", "apiservice", AWAY))
     assert shown[1:4] == [f"{kubectl.namespace}/away", "False", "(MissingEndpoints)"]
     assert 'no addresses with port name "https"' in condition(kubectl, AWAY)["message"]

@@ -6,7 +6,7 @@ import json
 import os
 import signal
 
-from tests.e2e.cluster.support import PROJECT, Kubectl, command, node_exec, wait_for
+from tests.e2e.cluster.support import PROJECT, Kubectl, command, eventually, node_exec
 
 CONTROL_PLANE = {
     "etcd": ("etcd", "etcd "),
@@ -29,7 +29,7 @@ def kill(container: str, pattern: str) -> None:
     assert victims, f"no process {pattern} in {container}"
     for pid in victims:
         os.kill(pid, signal.SIGKILL)
-    wait_for(
+    eventually(
         f"{pattern} runs again in {container}",
         lambda: (now := process_ids(container, pattern)) and not set(now) & set(victims),
         30,
@@ -58,7 +58,7 @@ def test_killed_container_is_restarted(kubectl: Kubectl) -> None:
     node = kubectl.get("pod", "web")["spec"]["nodeName"]
     identity = statuses(kubectl, "web")[0]["containerID"].removeprefix("docker://")
     assert node_exec(node, "docker", "kill", identity).code == 0
-    wait_for("one restart", lambda: [s["restartCount"] for s in statuses(kubectl, "web") if s["ready"]] == [1], 45)
+    eventually("one restart", lambda: [s["restartCount"] for s in statuses(kubectl, "web") if s["ready"]] == [1], 45)
 
 
 def test_pods_of_a_dead_node_move_to_another(kubectl: Kubectl) -> None:
@@ -71,20 +71,20 @@ def test_pods_of_a_dead_node_move_to_another(kubectl: Kubectl) -> None:
     patch = {"spec": {"template": {"spec": {"tolerations": tolerations}}}}
     kubectl("patch", "deployment", "web", "-p", json.dumps(patch))
     kubectl("rollout", "status", "deployment/web", "--timeout=90s")
-    wait_for("a pod on each node", lambda: {p["spec"]["nodeName"] for p in kubectl.pods("app=web")} >= {"node-2"}, 30)
+    eventually("a pod on each node", lambda: {p["spec"]["nodeName"] for p in kubectl.pods("app=web")} >= {"node-2"}, 30)
     assert command(["docker", "kill", f"{PROJECT}-node-2"]).code == 0
     try:
-        wait_for("NotReady", lambda: node_condition("node-2") != "True", 50)
+        eventually("NotReady", lambda: node_condition("node-2") != "True", 50)
 
         def moved() -> bool:
             pods = kubectl.pods("app=web")
             ready = [p for p in pods if all(s["ready"] for s in p["status"].get("containerStatuses", [{"ready": 0}]))]
             return len(ready) == 2 and {p["spec"]["nodeName"] for p in ready} == {"node-1"}
 
-        wait_for("both pods run on the other node", moved, 60)
+        eventually("both pods run on the other node", moved, 60)
     finally:
         command(["docker", "start", f"{PROJECT}-node-2"])
-        wait_for("the node is back", lambda: node_condition("node-2") == "True", 60)
+        eventually("the node is back", lambda: node_condition("node-2") == "True", 60)
 
 
 def test_every_process_killed_during_a_rollout(kubectl: Kubectl, namespace: str) -> None:
@@ -105,8 +105,8 @@ def test_every_process_killed_during_a_rollout(kubectl: Kubectl, namespace: str)
         result = kubectl.attempt("rollout", "status", "deployment/httpd", "--timeout=20s")
         return result.code == 0
 
-    wait_for("the end of the rollout", finished, 150)
-    pods = wait_for("four new pods", lambda: (p := kubectl.pods("app=httpd")) and len(p) == 4 and p, 60)
+    eventually("the end of the rollout", finished, 150)
+    pods = eventually("four new pods", lambda: (p := kubectl.pods("app=httpd")) and len(p) == 4 and p, 60)
     assert {c["image"] for pod in pods for c in pod["spec"]["containers"]} == {"httpd:v2"}
     now = {p["metadata"]["uid"]: statuses(kubectl, p["metadata"]["name"]) for p in kubectl.pods("app=bystander")}
     assert {uid: [(s["containerID"], s["restartCount"]) for s in all_] for uid, all_ in now.items()} == {

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 from cryptography import x509
 
-from tests.e2e.cluster.support import PROJECT, ROOT, Kubectl, command, node_exec, wait_for
+from tests.e2e.cluster.support import PROJECT, ROOT, Kubectl, command, eventually, node_exec
 
 SERVERS = {
     "apiserver": 6443,
@@ -71,11 +71,11 @@ def test_a_running_cluster_takes_renewed_certificates_into_use(kubectl: Kubectl)
     soon = datetime.now(UTC) + timedelta(days=90)
 
     age_certificates()
-    wait_for("the aged certificates are in use", lambda: all_expire(after=False, limit=soon), 120)
+    eventually("the aged certificates are in use", lambda: all_expire(after=False, limit=soon), 120)
     old = client_certificate()
     up = command(["./cox", "up"], timeout=300)
     assert up.code == 0, up
-    wait_for("renewed certificates are in use", lambda: all_expire(after=True, limit=soon), 120)
+    eventually("renewed certificates are in use", lambda: all_expire(after=True, limit=soon), 120)
     assert client_certificate() != old
 
     # Everybody still speaks to everybody, as who they are: a pod is made, reached, logged and executed into.

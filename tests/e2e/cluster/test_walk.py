@@ -7,7 +7,7 @@ from collections import Counter
 
 import pytest
 
-from tests.e2e.cluster.support import PROJECT, Kubectl, clients, node_exec, wait_for
+from tests.e2e.cluster.support import PROJECT, Kubectl, clients, eventually, node_exec
 
 PAGE = "test page {}\n"
 
@@ -29,7 +29,7 @@ def running(kubectl: Kubectl, selector: str, count: int) -> list[dict]:
         ]
         return pods if len(pods) == len(good) == count else None
 
-    return wait_for(f"{count} ready pods of {selector}", ready, 90)
+    return eventually(f"{count} ready pods of {selector}", ready, 90)
 
 
 def curl(address: str, node: str = "node-1") -> str:
@@ -62,7 +62,7 @@ def test_deploy_expose_update_undo_scale_delete(namespace: str, binary: str) -> 
 
     kubectl("expose", "deployment", "httpd", "--port=80")
     address = f"http://{cluster_ip(kubectl, 'httpd')}"
-    wait_for("the service on both nodes", lambda: {curl(address, f"node-{n}") for n in (1, 2)} == {PAGE.format("v1")})
+    eventually("the service on both nodes", lambda: {curl(address, f"node-{n}") for n in (1, 2)} == {PAGE.format("v1")})
     for pod in pods:
         kubectl("exec", pod["metadata"]["name"], "--", "sh", "-c", "hostname > /www/who")
     answers = Counter(curl(f"{address}/who").strip() for _ in range(40))
@@ -73,7 +73,7 @@ def test_deploy_expose_update_undo_scale_delete(namespace: str, binary: str) -> 
     visitor = Visitor(address)
     kubectl("set", "image", "deployment/httpd", "httpd=httpd:v2")
     kubectl("rollout", "status", "deployment/httpd", "--timeout=120s", timeout=130)
-    wait_for("the new version alone", lambda: {curl(address) for _ in range(6)} == {PAGE.format("v2")})
+    eventually("the new version alone", lambda: {curl(address) for _ in range(6)} == {PAGE.format("v2")})
     heard = visitor.leave()
     assert set(heard) == {"test page v1", "test page v2"}, f"requests failed during the rollout: {heard}"
 
@@ -81,7 +81,7 @@ def test_deploy_expose_update_undo_scale_delete(namespace: str, binary: str) -> 
     assert {"1", "2"} <= set(history)
     kubectl("rollout", "undo", "deployment/httpd")
     kubectl("rollout", "status", "deployment/httpd", "--timeout=120s", timeout=130)
-    wait_for("the former version alone", lambda: {curl(address) for _ in range(6)} == {PAGE.format("v1")})
+    eventually("the former version alone", lambda: {curl(address) for _ in range(6)} == {PAGE.format("v1")})
 
     kubectl("scale", "deployment/httpd", "--replicas=6")
     six = running(kubectl, "app=httpd", 6)
@@ -90,7 +90,7 @@ def test_deploy_expose_update_undo_scale_delete(namespace: str, binary: str) -> 
     assert victim not in {pod["metadata"]["name"] for pod in running(kubectl, "app=httpd", 6)}
 
     kubectl("delete", "deployment", "httpd")
-    wait_for("nothing left", lambda: not kubectl.get("pods,replicasets", "-l", "app=httpd")["items"], 90)
+    eventually("nothing left", lambda: not kubectl.get("pods,replicasets", "-l", "app=httpd")["items"], 90)
     assert curl(address) != PAGE.format("v1")
 
 

@@ -3,46 +3,22 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import yaml
+
+from tests.e2e.commands import LIMIT, BaseKubectl, eventually
 
 if TYPE_CHECKING:
     from tests.e2e.node.machine import Machine
 
 SLEEP = "trap exit TERM; sleep 600 & wait"
 """For a shell that has nothing to do and ends when it is told to: ``exec sleep`` would take its whole grace period."""
-LIMIT = 60.0 * float(os.environ.get("PATIENCE", "1"))
-"""Seconds for a condition; PATIENCE is for a slow machine (an emulated one)."""
 
 
-class Result:
-    """What a command answered."""
-
-    def __init__(self, completed: subprocess.CompletedProcess[str]) -> None:
-        self.code, self.out, self.err = completed.returncode, completed.stdout, completed.stderr
-
-    def __repr__(self) -> str:
-        return f"<exit {self.code}; stdout {self.out!r}; stderr {self.err!r}>"
-
-
-def eventually(what: str, condition: Callable[[], Any], seconds: float = LIMIT) -> Any:
-    """The condition's first true value; the test fails with ``what`` and the last value when there is none in time."""
-    deadline = time.monotonic() + seconds
-    while True:
-        value = condition()
-        if value:
-            return value
-        assert time.monotonic() < deadline, f"not within {seconds:.0f} s: {what}; last seen: {value!r}"
-        time.sleep(0.1)
-
-
-class Kubectl:
+class Kubectl(BaseKubectl):
     """The real kubectl in the machine's network namespace, as the admin, in one namespace of the API."""
 
     def __init__(self, machine: Machine, namespace: str = "default") -> None:
@@ -51,18 +27,6 @@ class Kubectl:
     def words(self, *words: str) -> list[str]:
         base = ["kubectl", "--kubeconfig", str(self.machine.pki / "admin.conf"), "--namespace", self.namespace]
         return self.machine.inside(*base, *words)
-
-    def attempt(self, *words: str, stdin: str = "", timeout: float = 120) -> Result:
-        done = subprocess.run(self.words(*words), input=stdin, capture_output=True, text=True, timeout=timeout)
-        return Result(done)
-
-    def __call__(self, *words: str, stdin: str = "", timeout: float = 120) -> str:
-        result = self.attempt(*words, stdin=stdin, timeout=timeout)
-        assert result.code == 0, f"kubectl {' '.join(words)}: {result}"
-        return result.out
-
-    def get(self, *words: str) -> Any:
-        return json.loads(self("get", *words, "-o", "json"))
 
     def find(self, *words: str) -> Any:
         """None when it is not there."""

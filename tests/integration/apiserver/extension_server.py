@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
-import ssl
-import threading
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Self
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+
+from tests.integration.apiserver.tls_server import TLSServer
 
 GROUP = "test.example.com"
 RESOURCES = [
@@ -42,53 +41,24 @@ def self_signed(folder: Path, name: str) -> Path:
     return path
 
 
-class ExtensionServer:
-    """Runs in a thread of its own on a port of 127.0.0.1. ``heads`` are the requests seen, ``peers`` who sent them."""
+class ExtensionServer(TLSServer):
+    """``heads`` are the requests seen."""
 
     def __init__(self, folder: Path, name: str, proxies: Path, version: str = "v1alpha1") -> None:
+        super().__init__(str(proxies), str(self_signed(folder, name)))
         self.version = version
         self.heads: list[str] = []
-        self.peers: list[str] = []
         self.healthy = True
-        self.port = 0
-        self._tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=str(proxies))
-        self._tls.load_cert_chain(self_signed(folder, name))
-        self._tls.verify_mode = ssl.CERT_REQUIRED
-        self._loop = asyncio.new_event_loop()
-        self._started = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        assert self._started.wait(10)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._thread.is_alive():
-            self._loop.call_soon_threadsafe(self._loop.stop)
-            self._thread.join(10)
 
     def seen(self, start: str) -> str:
         """The newest request that begins so."""
         return next(head for head in reversed(self.heads) if head.startswith(start))
 
-    def _run(self) -> None:
-        server = self._loop.run_until_complete(asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=self._tls))
-        self.port = server.sockets[0].getsockname()[1]
-        self._started.set()
-        self._loop.run_forever()
-        server.close()
-        for task in asyncio.all_tasks(self._loop):
-            task.cancel()
-        self._loop.run_until_complete(asyncio.sleep(0))
-        self._loop.close()
-
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
             self.heads.append(head)
-            subject = writer.get_extra_info("peercert")["subject"]
-            self.peers.append(dict(pair for rdn in subject for pair in rdn)["commonName"])
+            self._note_peer(writer)
             await self._answer(head, reader, writer)
         except (ConnectionError, asyncio.IncompleteReadError):
             pass

@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 import base64
 import hashlib
-import ssl
-import threading
 from pathlib import Path
-from typing import Self
+
+from tests.integration.apiserver.tls_server import TLSServer
 
 GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 STATUS = b'{"metadata":{},"status":"Success"}'
@@ -19,50 +18,20 @@ def frame(payload: bytes) -> bytes:
     return bytes([0x82, len(payload)]) + payload
 
 
-class FarKubelet:
-    """Runs in a thread of its own. ``paths`` are the request lines seen, ``peers`` the client certificates' names."""
+class FarKubelet(TLSServer):
+    """``paths`` are the request lines seen."""
 
     def __init__(self, pki: Path) -> None:
+        super().__init__(str(pki / "ca.crt"), str(pki / "kubelet-node-a.crt"), str(pki / "kubelet-node-a.key"))
         self.paths: list[str] = []
-        self.peers: list[str] = []
         self.heads: list[bytes] = []
-        self.port = 0
-        self._tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=str(pki / "ca.crt"))
-        self._tls.load_cert_chain(pki / "kubelet-node-a.crt", pki / "kubelet-node-a.key")
-        self._tls.verify_mode = ssl.CERT_REQUIRED
-        self._loop = asyncio.new_event_loop()
-        self._started = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        assert self._started.wait(10)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if not self._thread.is_alive():
-            return
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(10)
-
-    def _run(self) -> None:
-        server = self._loop.run_until_complete(asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=self._tls))
-        self.port = server.sockets[0].getsockname()[1]
-        self._started.set()
-        self._loop.run_forever()
-        server.close()
-        for task in asyncio.all_tasks(self._loop):
-            task.cancel()
-        self._loop.run_until_complete(asyncio.sleep(0))
-        self._loop.close()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = await reader.readuntil(b"\r\n\r\n")
         self.heads.append(head)
         path = head.split(b" ", 2)[1].decode()
         self.paths.append(path)
-        subject = writer.get_extra_info("peercert")["subject"]
-        self.peers.append(dict(pair for rdn in subject for pair in rdn)["commonName"])
+        self._note_peer(writer)
         headers = {k.strip().lower(): v.strip() for k, _, v in (line.partition(b":") for line in head.splitlines()[1:])}
         try:
             await self._answer(path, headers, reader, writer)
