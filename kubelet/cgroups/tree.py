@@ -147,7 +147,8 @@ class PodCgroups:
             log.debug("memory.oom.group of %s: %s", path, error)
 
     async def remove(self, uid: str, spec: PodSpec | None = None) -> None:
-        """Whatever its class was. What cannot go yet goes with the next sweep."""
+        """Whatever its class was. What cannot go yet goes with the next sweep. Raises RuntimeUnavailable."""
+        await self._begin()
         self._written.pop(uid, None)
         if self._hierarchy is not None:
             classes = [qos_class(spec)] if spec is not None else list(QOS_PARENTS)

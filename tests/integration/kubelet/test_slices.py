@@ -112,7 +112,8 @@ async def test_pods_are_slices_with_their_limits(systemd: FakeSystemd, tmp_path:
     await cgroups.update_classes([pod])
     assert made["kubepods-burstable.slice"]["CPUWeight"] == 4
 
-    await cgroups.remove("u-1", pod)
+    anew = cgroups_of(tmp_path / "cgroup", [])  # the kubelet starts again, and the pod is an orphan
+    await anew.remove("u-1")
     assert POD not in made
     await cgroups.remove("u-1", pod)  # what systemd does not know is gone
 
