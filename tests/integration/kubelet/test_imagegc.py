@@ -41,8 +41,6 @@ async def test_an_image_goes_when_nothing_uses_it(node: Node, monkeypatch: pytes
 
     monkeypatch.setattr(gc, "_disk", full)
     try:
-        await gc.collect()
-        at += timedelta(minutes=3)
         node.image, pod_image = runtime.shown, node.image
         await start(node, "sleep", "1000")
         assert await gc.collect() == 0  # a container has it
@@ -51,6 +49,7 @@ async def test_an_image_goes_when_nothing_uses_it(node: Node, monkeypatch: pytes
         for container in await node.runtime.list_containers():
             if container.image_id == made:
                 await node.runtime.remove_container(container.id)
+        at += timedelta(minutes=3)
         said.clear()
         assert await gc.collect() > 0 and said == []
         assert await runtime.image_status(made) is None
