@@ -1,4 +1,4 @@
-"""Measures the running cluster (or a node of its own): ``python -m bench api|node|pods|idle|up``.
+"""Measures the running cluster (or a node of its own): ``python -m bench api|beside|node|pods|idle|up``.
 
 docs/benchmarks.md keeps the figures.
 """
@@ -9,8 +9,9 @@ import argparse
 import subprocess
 import time
 from contextlib import nullcontext
+from pathlib import Path
 
-from bench import api, idle, node, pods, yardstick
+from bench import api, beside, idle, node, pods, yardstick
 from bench.cluster import KUBECONFIG, ROOT, alone
 
 
@@ -31,6 +32,12 @@ def main() -> None:
     load.add_argument("--seconds", type=int, default=5, help="for each row")
     load.add_argument("--pods", type=int, default=500, help="how many are there while the rows run")
     load.add_argument("--with-cluster", action="store_true", help="leave the controllers and the nodes running")
+    both = what.add_parser("beside", help=beside.__doc__)
+    both.add_argument("--upstream", type=Path, required=True, help="a static kube-apiserver")
+    both.add_argument("--seconds", type=int, default=4, help="for each row")
+    both.add_argument("--pods", type=int, default=500)
+    both.add_argument("--rounds", type=int, default=3)
+    both.add_argument("--only", default="", help="rows, separated by commas")
     start = what.add_parser("pods", help=pods.__doc__)
     start.add_argument("--counts", type=int, nargs="+", default=[1, 10, 50])
     start.add_argument("--image", default="busybox:1.35")
@@ -45,6 +52,9 @@ def main() -> None:
         case "api":
             with nullcontext() if chosen.with_cluster else alone("apiserver", "etcd"):
                 print(api.table(api.measure(chosen.seconds, chosen.pods), yardstick.measure(chosen.seconds)))
+        case "beside":
+            with alone():
+                print(beside.measure(chosen.upstream, chosen.seconds, chosen.pods, chosen.rounds, chosen.only))
         case "pods":
             for count in chosen.counts:
                 kubectl = ["kubectl", "--kubeconfig", str(KUBECONFIG), "-n", "default"]
