@@ -26,6 +26,8 @@ MAX_WARNING, MAX_WARNINGS = 256, 100
 PIECE = 256 * 1024
 """Bytes of an answer that are written at once; the next have to wait until the client takes these."""
 JSON = b"application/json"
+NOBODY = User("system:anonymous")
+"""Until it is known who asks."""
 _BAD_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 
 
@@ -70,7 +72,7 @@ class Request:
         self.scope = scope
         self.method: str = scope["method"]
         self.path: str = scope["path"]
-        self.user = User("system:anonymous")
+        self.user = NOBODY
         self.warnings: list[str] = []
         self.receive = receive
         self.form: Accepted | None = None
