@@ -388,6 +388,7 @@ def _pods_config(settings: KubeletSettings, identity: NodeIdentity) -> KubeletCo
         cluster_domain=settings.cluster_domain,
         resolv_conf=settings.resolv_conf,
         cpu_cfs_quota=settings.cpu_cfs_quota,
+        recursive_read_only=machine.recursive_read_only,
         max_pods=capacity_amounts(identity, observed)["pods"],
         capacity=allocatable_amounts(identity, observed),
         max_parallel_image_pulls=settings.max_parallel_image_pulls,

@@ -93,6 +93,9 @@ class SubPath:
     index: int
     volume_path: str
     sub_path: str
+    """"": all of it."""
+    recursive_read_only: bool = False
+    """Whatever is mounted within is read-only too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +131,8 @@ class Volumes(Protocol):
         """By the volume's name. Raises VolumeError with upstream's text; it comes back soon also when a mount hangs."""
 
     def bind_sub_path(self, wanted: SubPath) -> str:
-        """Gives the host path of a part of a volume, which no link can lead out of. Blocking. Raises VolumeError."""
+        """Gives the host path of a part of a volume, which no link can lead out of, or of a volume as a container may
+        see it. Blocking. Raises VolumeError."""
 
     async def unmount(self, pod_uid: str) -> None:
         """Unmounts and removes the pod's volumes; emptyDir's content is gone."""
@@ -162,6 +166,8 @@ class KubeletConfig:
     cgroup_parent: str = ""
     """What the runtime is told for a pod's containers; "": it decides."""
     cpu_cfs_quota: bool = True
+    recursive_read_only: bool = False
+    """Whether a mount can be read-only with all that is mounted within."""
     max_pods: int = 110
     capacity: Mapping[str, int] = field(default_factory=dict)
     """Allocatable: cpu (milli), memory (bytes), as common.api.pods.requests counts them."""

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from kubelet.node import memory
+from kubelet.volumes.mounts import can_be_read_only_recursively
 
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "ppc64le": "ppc64le", "s390x": "s390x"}
 _HUGEPAGES = re.compile(r"hugepages-(\d+)kB")
@@ -44,6 +45,8 @@ class Machine:
     os_image: str = ""
     operating_system: str = "linux"
     architecture: str = "amd64"
+    recursive_read_only: bool = False
+    """The kernel can make a mount read-only with all that is mounted within."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +76,7 @@ def read_machine(root: Path = Path("/")) -> Machine:
         os_image=os_release(_text(root / "etc/os-release")).get("PRETTY_NAME", "Linux"),
         operating_system=platform.system().lower(),
         architecture=ARCHITECTURES.get(platform.machine(), platform.machine()),
+        recursive_read_only=can_be_read_only_recursively(),
     )
 
 

@@ -18,6 +18,8 @@ from lightkube.models.core_v1 import (
     NodeAddress,
     NodeCondition,
     NodeDaemonEndpoints,
+    NodeRuntimeHandler,
+    NodeRuntimeHandlerFeatures,
     NodeSpec,
     NodeStatus,
     NodeSystemInfo,
@@ -227,6 +229,7 @@ def node_status(identity: NodeIdentity, observed: Observation, held: NodeStatus,
         conditions=conditions(observed, held.conditions or (), now),
         daemonEndpoints=NodeDaemonEndpoints(kubeletEndpoint=DaemonEndpoint(identity.port)),
         nodeInfo=system_info(observed),
+        runtimeHandlers=runtime_handlers(observed),
         images=container_images(observed.images, identity.max_images),
     )
 
@@ -266,6 +269,12 @@ def system_info(observed: Observation) -> NodeSystemInfo:
     )
 
 
+def runtime_handlers(observed: Observation) -> list[NodeRuntimeHandler]:
+    """Of the default one, what it can do that not all can."""
+    recursive = observed.machine.recursive_read_only
+    return [NodeRuntimeHandler(NodeRuntimeHandlerFeatures(recursiveReadOnlyMounts=recursive, userNamespaces=False), "")]
+
+
 def container_images(images: Iterable[ImageStatus], most: int = MAX_IMAGES) -> list[ContainerImage]:
     """The largest first, at most 50 by default: the scheduler prefers nodes that have a large image already."""
     named = [image for image in images if image.tags or image.digests]
@@ -297,6 +306,7 @@ def _comparable(status: NodeStatus, reported: NodeStatus) -> tuple[object, ...]:
         status.allocatable,
         status.daemonEndpoints,
         status.nodeInfo,
+        status.runtimeHandlers,
         status.images or [],
     )
 

@@ -19,7 +19,7 @@ from kubelet.cri import ContainerConfig, Device, ImageStatus, Mount, PodSandboxC
 from kubelet.pods.actions import LABEL_HASH, container_hash, is_sidecar
 from kubelet.pods.environment import ConfigError
 from kubelet.pods.expansion import expand, expand_all, undefined
-from kubelet.pods.identity import grace_period, identity_of, spec_of
+from kubelet.pods.identity import grace_period, identity_of, spec_of, wants_recursive_read_only
 from kubelet.pods.security import must_run_as_non_root, sandbox_security, security_context, verify_non_root
 from kubelet.pods.sysctls import dotted
 from kubelet.types import KubeletConfig, MountedVolume, PortMapping, SubPath, VolumeError
@@ -149,7 +149,7 @@ def container_config(pod: Pod, container: Container, config: KubeletConfig, inpu
         args=expand_all(container.args, inputs.env),
         env=tuple(inputs.env.items()),
         working_dir=container.workingDir or "",
-        mounts=mounts(identity.uid, container, inputs),
+        mounts=mounts(identity.uid, container, inputs, config.recursive_read_only),
         devices=devices(container, inputs),
         labels={LABEL_HASH: container_hash(container), LABEL_GRACE_PERIOD: str(grace_period(pod))},
         stdin=bool(container.stdin),
@@ -196,10 +196,11 @@ def oom_score(spec: PodSpec, memory_request: int, node_memory: int) -> int:
     return min(999, max(1000 + GUARANTEED_OOM_SCORE, score))
 
 
-def mounts(uid: str, container: Container, inputs: Inputs) -> tuple[Mount, ...]:
-    """Volumes, and the files that the kubelet keeps for the pod where no volume is mounted over them."""
+def mounts(uid: str, container: Container, inputs: Inputs, recursive: bool) -> tuple[Mount, ...]:
+    """Volumes, and the files that the kubelet keeps for the pod where no volume is mounted over them. ``recursive``:
+    mounts can be read-only with all that is mounted within."""
     wanted = enumerate(container.volumeMounts or ())
-    result = [_volume_mount(uid, container.name, index, mount, inputs) for index, mount in wanted]
+    result = [_volume_mount(uid, container.name, index, mount, inputs, recursive) for index, mount in wanted]
     taken = {mount.container_path for mount in result}
     managed = (
         (inputs.files.hosts, "/etc/hosts"),
@@ -210,13 +211,17 @@ def mounts(uid: str, container: Container, inputs: Inputs) -> tuple[Mount, ...]:
     return tuple(result)
 
 
-def _volume_mount(uid: str, container: str, index: int, mount: VolumeMount, inputs: Inputs) -> Mount:
+def _volume_mount(
+    uid: str, container: str, index: int, mount: VolumeMount, inputs: Inputs, can_be_recursive: bool
+) -> Mount:
     volume = _mounted(mount.name, container, inputs)
-    check_recursive_read_only(mount)
+    check_recursive_read_only(mount, can_be_recursive)
+    recursive = can_be_recursive and wants_recursive_read_only(mount)
     host_path, sub_path = volume.path, _sub_path(mount, inputs.env)
-    if sub_path:
+    if sub_path or recursive:
+        wanted = SubPath(uid, mount.name, container, index, host_path, sub_path, recursive)
         try:
-            host_path = inputs.bind_sub_path(SubPath(uid, mount.name, container, index, host_path, sub_path))
+            host_path = inputs.bind_sub_path(wanted)
         except VolumeError as error:
             raise ConfigError(str(error)) from error
     container_path = mount.mountPath if mount.mountPath.startswith("/") else f"/{mount.mountPath}"
@@ -246,19 +251,18 @@ def _sub_path(mount: VolumeMount, env: Mapping[str, str]) -> str:
     return path
 
 
-def check_recursive_read_only(mount: VolumeMount) -> None:
-    """Docker, as this kubelet speaks to it, makes only the mount itself read-only and says so of no handler (the node's
-    status.runtimeHandlers): what may do without is given that, what insists is refused in upstream's words. KEP-3857.
-    """
-    mode = mount.recursiveReadOnly or "Disabled"
-    if mode == "Disabled":
+def check_recursive_read_only(mount: VolumeMount, possible: bool) -> None:
+    """Docker makes only the mount itself read-only, so the kubelet does the rest, where the kernel knows how (the
+    node's status.runtimeHandlers tell). Elsewhere what may do without is given that, what insists is refused in
+    upstream's words. https://kep.k8s.io/3857"""
+    if not wants_recursive_read_only(mount):
         return
     wants = f'volume "{mount.name}" requested recursive read-only mode, but it is not'
     if not mount.readOnly:
         raise ConfigError(f"{wants} read-only")
     if (mount.mountPropagation or "None") != "None":
         raise ConfigError(f'{wants} compatible with propagation "{mount.mountPropagation}"')
-    if mode == "Enabled":
+    if mount.recursiveReadOnly == "Enabled" and not possible:
         raise ConfigError(f"{wants} supported by the runtime")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from lightkube.models.core_v1 import Container, EphemeralContainer, PodSpec
+from lightkube.models.core_v1 import Container, EphemeralContainer, PodSpec, VolumeMount
 from lightkube.resources.core_v1 import Pod
 
 from common.api.meta import annotations_of, meta_of
@@ -100,3 +100,8 @@ def is_mirror(pod: Pod) -> bool:
 def has_critical_priority(pod: Pod) -> bool:
     """system-node-critical or system-cluster-critical: the node is not kept alive at its cost."""
     return (spec_of(pod).priority or 0) >= SYSTEM_CRITICAL_PRIORITY
+
+
+def wants_recursive_read_only(mount: VolumeMount) -> bool:
+    """Whether what is mounted within a volume is to be read-only too, if that is possible or at all events."""
+    return (mount.recursiveReadOnly or "Disabled") != "Disabled"

@@ -67,6 +67,7 @@ class Reporter:
             host_ips=self._tools.host_ips(),
             terminating=terminating,
             resize=self.resize,
+            recursive_read_only=self._tools.config.recursive_read_only,
         )
         pod = clone(self.pod)
         pod.status = self._base()

@@ -20,6 +20,7 @@ from lightkube.models.core_v1 import (
     PodIP,
     PodSpec,
     PodStatus,
+    VolumeMount,
     VolumeMountStatus,
 )
 from lightkube.resources.core_v1 import Pod
@@ -30,7 +31,7 @@ from kubelet.cri import ContainerState as RuntimeState
 from kubelet.cri import RuntimeContainer
 from kubelet.pods.actions import is_sidecar, should_restart
 from kubelet.pods.conditions import CONDITIONS, build_conditions
-from kubelet.pods.identity import as_container, spec_of
+from kubelet.pods.identity import as_container, spec_of, wants_recursive_read_only
 from kubelet.pods.observed import PodObservation
 from kubelet.pods.phase import compute_phase
 
@@ -69,6 +70,8 @@ class Findings:
     """The pod is being ended: its containers are not started again."""
     resize: str | None = None
     """How far a change of its resources has come."""
+    recursive_read_only: bool = False
+    """Mounts can be read-only with all that is mounted within."""
 
 
 def build_status(pod: Pod, observed: PodObservation, found: Findings) -> PodStatus:
@@ -164,7 +167,7 @@ def _container_status(
         started=running and latest.id in found.started,
         state=state,
         lastState=last or ContainerState(),
-        volumeMounts=_volume_mounts(container),
+        volumeMounts=_volume_mounts(container, found),
     )
 
 
@@ -189,18 +192,24 @@ def _without_runtime(container: Container, pod: Pod, found: Findings) -> Contain
         started=False,
         state=_waiting(waiting or Waiting(waiting_default(spec_of(pod)))),
         lastState=last or ContainerState(),
-        volumeMounts=_volume_mounts(container),
+        volumeMounts=_volume_mounts(container, found),
     )
 
 
-def _volume_mounts(container: Container) -> list[VolumeMountStatus] | None:
-    """What the container mounts, and whether read-only goes for mounts within too: of no runtime here it does."""
+def _volume_mounts(container: Container, found: Findings) -> list[VolumeMountStatus] | None:
+    """What the container mounts, and whether read-only goes for mounts within too."""
+
+    def recursive(mount: VolumeMount) -> str | None:
+        if not mount.readOnly:
+            return None
+        return "Enabled" if found.recursive_read_only and wants_recursive_read_only(mount) else "Disabled"
+
     mounts = [
         VolumeMountStatus(
             name=mount.name,
             mountPath=mount.mountPath,
             readOnly=mount.readOnly,
-            recursiveReadOnly="Disabled" if mount.readOnly else None,
+            recursiveReadOnly=recursive(mount),
         )
         for mount in container.volumeMounts or ()
     ]

@@ -1,9 +1,11 @@
-"""subPath of a volume mount: a path inside the volume that no link may lead out of.
+"""Volume mounts that are not a whole volume as it is: its part (subPath), or read-only with all that is mounted within.
 
-Between the look at a path and its mount, a container that shares the volume may put a link to the host's root in its
-way. So the path is opened part by part, following no link, and what is mounted is the open file itself, at a place
-that only the kubelet writes to; the runtime is given that place (upstream: pkg/volume/util/subpath, made for
-CVE-2017-1002101 and CVE-2021-25741). https://kubernetes.io/docs/concepts/storage/volumes/#using-subpath
+No link may lead out of the volume. Between the look at a path and its mount, a container that shares the volume may
+put a link to the host's root in its way. So the path is opened part by part, following no link, and what is mounted is
+the open file itself, at a place that only the kubelet writes to; the runtime is given that place (upstream:
+pkg/volume/util/subpath, made for CVE-2017-1002101 and CVE-2021-25741).
+
+https://kubernetes.io/docs/concepts/storage/volumes/#using-subpath, …/#recursive-read-only-mounts
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ import stat
 from pathlib import Path
 
 from kubelet.types import SubPath, VolumeError
-from kubelet.volumes.mounts import bind_mount, is_mount_point, mounts_below, unmount
+from kubelet.volumes.mounts import bind_mount, bind_read_only_recursively, is_mount_point, mounts_below, unmount
 from kubelet.volumes.operations import Operations
 
 log = logging.getLogger("kubelet.volumes")
@@ -32,8 +34,8 @@ class SubPaths:
         self._operations = operations or Operations()
 
     def bind(self, wanted: SubPath) -> str:
-        """Where the sub path is mounted; a directory is made where nothing is. Raises VolumeError in upstream's
-        words: what exactly was wrong is in the kubelet's log, since it may tell of the host's files."""
+        """Where it is mounted; a directory is made where nothing is. Raises VolumeError in upstream's words: what
+        exactly was wrong is in the kubelet's log, since it may tell of the host's files."""
         target = self._pods_dir / wanted.pod_uid / FOLDER / wanted.volume / wanted.container / str(wanted.index)
         key = f"{wanted.pod_uid}/subpath/{wanted.container}/{wanted.index}"
         what = f'subPath of volumeMount "{wanted.volume}"'
@@ -44,9 +46,9 @@ def _bind(wanted: SubPath, target: Path) -> str:
     where = f'for volumeMount "{wanted.volume}" of container "{wanted.container}"'
     there = os.path.exists(os.path.join(wanted.volume_path, wanted.sub_path))
     try:
-        found = open_beneath(wanted.volume_path, wanted.sub_path)
+        found = open_beneath(wanted.volume_path, wanted.sub_path) if wanted.sub_path else _open(wanted.volume_path)
         try:
-            _mount(found, target)
+            _mount(found, target, wanted.recursive_read_only)
         finally:
             os.close(found)
     except (OSError, VolumeError) as error:
@@ -54,6 +56,10 @@ def _bind(wanted: SubPath, target: Path) -> str:
         log.error("failed to %s %s: %s", done, where, error)
         raise VolumeError(f"failed to {done} {where}") from error
     return str(target)
+
+
+def _open(volume: str) -> int:
+    return os.open(volume, os.O_PATH | os.O_CLOEXEC)
 
 
 def open_beneath(volume: str, sub_path: str) -> int:
@@ -98,14 +104,16 @@ def _open_or_make(parent: int, name: str, mode: int) -> int:
     return os.open(name, flags, dir_fd=parent)
 
 
-def _mount(found: int, target: Path) -> None:
-    """What is mounted there already stays if it is the same: a container of a restarted kubelet's may use it."""
+def _mount(found: int, target: Path, recursive: bool) -> None:
+    """What is mounted there already stays if it is the same: a container of a restarted kubelet's may use it. But each
+    container sees what is mounted within as of its start."""
     status = os.fstat(found)
     if is_mount_point(target):
         held = target.stat()
-        if (held.st_dev, held.st_ino) == (status.st_dev, status.st_ino):
+        if not recursive and (held.st_dev, held.st_ino) == (status.st_dev, status.st_ino):
             return
-        unmount(str(target))
+        for point in mounts_below(target):
+            unmount(point)
     if not stat.S_ISDIR(status.st_mode):
         target.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
         if target.is_dir():
@@ -115,7 +123,8 @@ def _mount(found: int, target: Path) -> None:
         if target.is_file():
             target.unlink()
         target.mkdir(mode=0o750, parents=True, exist_ok=True)
-    bind_mount(f"/proc/self/fd/{found}", target)
+    bind = bind_read_only_recursively if recursive else bind_mount
+    bind(f"/proc/self/fd/{found}", target)
 
 
 def clean_up(pod_dir: Path) -> None:

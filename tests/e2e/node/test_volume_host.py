@@ -88,7 +88,7 @@ def test_media_types_and_sub_paths(kubectl: Kubectl, machine: Machine, host: Pat
 
     told = container_status(pod)["volumeMounts"]
     assert {"name": "disk", "mountPath": "/disk"} in told
-    folder_told = {"name": "folder", "mountPath": "/folder", "readOnly": True, "recursiveReadOnly": "Disabled"}
+    folder_told = {"name": "folder", "mountPath": "/folder", "readOnly": True, "recursiveReadOnly": "Enabled"}
     assert folder_told in told
     read_only = kubectl.attempt("exec", "web", "-c", "app", "--", "touch", "/folder/x")
     assert "Read-only file system" in read_only.err
@@ -137,7 +137,6 @@ def test_what_is_refused(kubectl: Kubectl, host: Path) -> None:
         container={"volumeMounts": [mount(name) for name in wrong]},
     )
     mounts = {
-        "rro": mount("v", readOnly=True, recursiveReadOnly="Enabled"),
         "expr": mount("v", subPathExpr="$(NONE)"),
         "outer": mount("v", subPath="outer"),
         "made": mount("v", subPath="outer/made"),
@@ -145,7 +144,6 @@ def test_what_is_refused(kubectl: Kubectl, host: Path) -> None:
     }
     failed = 'subPath directory for volumeMount "v" of container "app"'
     messages = {
-        "rro": 'volume "v" requested recursive read-only mode, but it is not supported by the runtime',
         "expr": 'missing value for "NONE"',
         "outer": 'failed to prepare subPath for volumeMount "v" of container "app"',
         "made": f"failed to create {failed}",
@@ -163,8 +161,43 @@ def test_what_is_refused(kubectl: Kubectl, host: Path) -> None:
             lambda n=name, w=waiting: container_status(kubectl.status(n)).get("state") == {"waiting": w},
         )  # type: ignore[misc]
     assert sorted(os.listdir(host / "secret")) == ["mark"]
+    recursive = BIDIRECTIONAL.replace("mountPropagation: Bidirectional", "recursiveReadOnly: Enabled")
+    assert "may only be specified when readOnly is true" in kubectl.attempt("create", "-f", "-", stdin=recursive).err
     refused = kubectl.attempt("create", "-f", "-", stdin=BIDIRECTIONAL)
     assert "Bidirectional mount propagation is available only to privileged containers" in refused.err
+
+
+def test_read_only_with_all_that_is_mounted_within(kubectl: Kubectl, machine: Machine, host: Path) -> None:
+    handlers = kubectl.get("node", machine.node)["status"]["runtimeHandlers"]
+    assert [(each.get("name", ""), each["features"]["recursiveReadOnlyMounts"]) for each in handlers] == [("", True)]
+    (host / "shared" / "part").mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "tmpfs", host / "shared" / "part"], check=True)
+    mounts = [
+        mount("host", "/all", readOnly=True, recursiveReadOnly="Enabled"),
+        mount("host", "/part", subPath="shared", readOnly=True, recursiveReadOnly="IfPossible"),
+        mount("host", "/top", readOnly=True, recursiveReadOnly="Disabled"),
+        mount("host", "/plain"),
+    ]
+    kubectl.pod(volumes=[host_path("host", host)], container={"volumeMounts": mounts})
+    pod = kubectl.running()
+    told = {each["mountPath"]: each.get("recursiveReadOnly") for each in container_status(pod)["volumeMounts"]}
+    assert (told["/all"], told["/part"], told["/top"], told["/plain"]) == ("Enabled", "Enabled", "Disabled", None)
+    for path in ("/all/x", "/all/shared/x", "/all/shared/part/x", "/part/x", "/part/part/x", "/top/x"):
+        assert "Read-only file system" in kubectl.attempt("exec", "web", "--", "touch", path).err, path
+    kubectl.sh("touch /top/shared/part/x /plain/y /plain/shared/part/y")
+    assert kubectl.sh("ls /all/shared/part /part/part") == "/all/shared/part:\nx\ny\n\n/part/part:\nx\ny"
+
+    # A container sees what is mounted within as of its start; the one before it is gone by then.
+    subprocess.run(["umount", host / "shared" / "part"], check=True)
+    kubectl.attempt("exec", "web", "--", "kill", "1")
+    eventually("it runs again", lambda: container_status(kubectl.status("web"))["restartCount"] == 1)
+    kubectl.running()
+    assert kubectl.sh("ls /all/shared/part /part/part") == "/all/shared/part:\n\n/part/part:"
+    folder = machine.kubelet_root / "pods" / pod["metadata"]["uid"]
+    kubectl("delete", "pod", "web")
+    eventually("the pod's folder is gone", lambda: not folder.exists())
+    assert f"{folder}/" not in Path("/proc/self/mountinfo").read_text()
+    assert (host / "y").exists() and (host / "shared").exists() and (host / "secret/mark").exists()
 
 
 BIDIRECTIONAL = """

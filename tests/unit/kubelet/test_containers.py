@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -20,7 +21,7 @@ from kubelet.pods.environment import ConfigError
 from kubelet.pods.files import DNSConfig, dns_config, hosts_file, parse_resolv_conf
 from kubelet.runtime import inspect
 from kubelet.runtime.spec import container_body, sandbox_body
-from kubelet.types import KubeletConfig, MountedVolume
+from kubelet.types import KubeletConfig, MountedVolume, SubPath
 
 CONFIG = KubeletConfig("n1", ("192.0.2.1",), cluster_dns=("10.96.0.10",), capacity={"cpu": 2000, "memory": 4 << 30})
 IMAGE = ImageStatus("sha256:1", ("i:1",), (), 1)
@@ -119,6 +120,7 @@ def test_a_volume_that_is_read_only_makes_its_mounts_so_and_devices_have_their_r
         ({"subPathExpr": "$(ROOT)"}, "error SubPath `/` must not be an absolute path"),
         ({"readOnly": True, "recursiveReadOnly": "Enabled"}, "is not supported by the runtime"),
         ({"recursiveReadOnly": "IfPossible"}, "is not read-only"),
+        ({"recursiveReadOnly": "Enabled", "readOnly": True, "mountPropagation": "HostToContainer"}, "not compatible"),
     ],
 )
 def test_mounts_that_are_refused(mount: dict[str, Any], problem: str) -> None:
@@ -128,6 +130,23 @@ def test_mounts_that_are_refused(mount: dict[str, Any], problem: str) -> None:
     del wanted["volumeMounts"][0][next(iter(mount))]
     wanted["volumeMounts"][0].pop("recursiveReadOnly", None)
     assert config(wanted, volumes={"v": MountedVolume("/vol")}).mounts
+
+
+@pytest.mark.parametrize(("mode", "recursive"), [("Enabled", True), ("IfPossible", True), ("Disabled", False)])
+def test_read_only_with_all_that_is_mounted_within_where_the_kernel_can(mode: str, recursive: bool) -> None:
+    asked: list[SubPath] = []
+
+    def bind(wanted: SubPath) -> str:
+        asked.append(wanted)
+        return "/bound"
+
+    made = pod({"volumeMounts": [{"name": "v", "mountPath": "/d", "readOnly": True, "recursiveReadOnly": mode}]})
+    assert made.spec is not None
+    inputs = Inputs(IMAGE, 0, volumes={"v": MountedVolume("/vol")}, bind_sub_path=bind)
+    able = dataclasses.replace(CONFIG, recursive_read_only=True)
+    (mount,) = container_config(made, made.spec.containers[0], able, inputs).mounts
+    assert (mount.host_path, mount.read_only) == ("/bound" if recursive else "/vol", True)
+    assert asked == ([SubPath("u", "v", "c", 0, "/vol", "", True)] if recursive else [])
 
 
 def test_docker_is_told_the_same() -> None:
