@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from kubelet.runtime.naming import LABEL_NODE
 from tests.e2e.cluster.support import PROJECT, ROOT, Kubectl, command, eventually
 
 PROJECT_LABEL = f"label=com.docker.compose.project={PROJECT}"
@@ -100,7 +101,7 @@ def test_this_machine_as_a_node(kubectl: Kubectl) -> None:
         kubectl("delete", "pod", f"on-{host}")
     finally:
         cox("up", "--no-host-node")
-    assert "k8s_" not in command(["docker", "ps", "-a", "--format", "{{.Names}}"]).out
+    assert not command(["docker", "ps", "-a", "-q", "--filter", f"label={LABEL_NODE}={host}"]).out
     assert command(["ip", "link", "show", "cox0"]).code != 0
     rules = command(["iptables-save"]).out
     assert "COX-" not in rules
