@@ -16,6 +16,7 @@ from typing import Any
 
 import yaml
 
+from common.api.merge_patch import merge_patch
 from kubelet.eviction.thresholds import DEFAULT_EVICTION_HARD
 
 log = logging.getLogger("kubelet")
@@ -104,19 +105,6 @@ def merged(body: dict[str, Any], folder: Path, known: Mapping[str, str]) -> dict
             text = f"failed to load kubelet dropin file, path: {path}, error: {error}"
             raise ValueError(f"failed to merge kubelet configs: {text}") from error
     return body
-
-
-def merge_patch(target: Any, patch: Any) -> Any:
-    """RFC 7386."""
-    if not isinstance(patch, dict):
-        return patch
-    result = dict(target) if isinstance(target, dict) else {}
-    for name, value in patch.items():
-        if value is None:
-            result.pop(name, None)
-        else:
-            result[name] = merge_patch(result.get(name), value)
-    return result
 
 
 def _conf_files(folder: Path) -> Iterable[Path]:

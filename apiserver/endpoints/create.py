@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
 
 from apiserver.authz.messages import forbidden_error
@@ -23,7 +22,7 @@ from common.api.status import (
     already_exists,
     invalid,
 )
-from common.aside import LARGE
+from common.aside import aside
 
 NAME_ATTEMPTS = 8
 """How often another generated name is tried when one is taken (upstream: RetryGenerateName)."""
@@ -118,12 +117,11 @@ async def create_object(
     metadata.check_namespace(obj, kind, namespace)
     metadata.fill_for_create(obj, kind)
     strategy = (resource if resource.stored_as else kind).strategy
-    large = options.size > LARGE
-    await asyncio.to_thread(strategy.default, obj) if large else strategy.default(obj)
+    await aside(options.size, strategy.default, obj)
     if tracked:
         # Before admission: what that puts in is owned by nobody.
         write = Write(resource, options.manager, obj["metadata"]["creationTimestamp"])
-        wrong = await asyncio.to_thread(track_create, write, obj) if large else track_create(write, obj)
+        wrong = await aside(options.size, track_create, write, obj)
         if wrong:
             raise invalid(kind.kind, obj["metadata"].get("name") or "", kind.group, wrong)
     review = AdmissionRequest(
@@ -141,7 +139,7 @@ async def create_object(
     )
     await api.admission.admit(review)
     # After admission: a LimitRange decides a pod's QoS class.
-    errors = await asyncio.to_thread(_checked, kind, strategy, obj) if large else _checked(kind, strategy, obj)
+    errors = await aside(options.size, _checked, kind, strategy, obj)
     if errors:
         raise invalid(kind.kind, obj["metadata"].get("name") or "", kind.group, errors)
     await api.admission.validate(review)

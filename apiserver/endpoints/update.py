@@ -6,7 +6,6 @@ a client sends without a resourceVersion never conflicts, and what it sends with
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -33,7 +32,7 @@ from common.api.status import (
     invalid_value,
 )
 from common.api.time import now_text
-from common.aside import LARGE
+from common.aside import aside
 
 ATTEMPTS = 8
 """How often an object may appear and vanish between a look and a write."""
@@ -127,12 +126,12 @@ async def change_object(
     write = Write(target.resource, options.manager, now_text(), target.subresource) if tracked else None
 
     async def change(entry: Entry) -> Object | None:
-        large = options.size > LARGE or len(entry.data) > LARGE
+        size = max(options.size, len(entry.data))
         old = entry.parse()
         noted: list[str] = []
-        obj = await asyncio.to_thread(produce, entry, noted) if large else produce(entry, noted)
+        obj = await aside(size, produce, entry, noted)
         check_revision(obj, old, kind, patch=options.kind == "PatchOptions")
-        guards[:] = await _prepare(api, kind, target, user, options, obj, old, noted, write, large)
+        guards[:] = await _prepare(api, kind, target, user, options, obj, old, noted, write, size)
         warnings[:] = [*said, *noted]
         if not fits:  # who owns what is what an object can do without
             obj["metadata"].pop("managedFields", None)
@@ -198,7 +197,7 @@ async def _prepare(
     old: Object,
     warnings: list[str],
     write: Write | None,
-    large: bool,
+    size: int,
 ) -> list[Guard]:
     strategy, subresource = (target.resource if target.resource.stored_as else kind).strategy, target.subresource
 
@@ -212,7 +211,7 @@ async def _prepare(
         metadata.raise_generation(obj, old, kind)
         return [*metadata.validate_update(obj, old), *strategy.validate_update(obj, old, subresource)]
 
-    wrong = await asyncio.to_thread(complete) if large else complete()
+    wrong = await aside(size, complete)
     if wrong:
         raise invalid(kind.kind, target.name, kind.group, wrong)
     review = AdmissionRequest(
@@ -229,7 +228,7 @@ async def _prepare(
         warnings,
     )
     await api.admission.admit(review)
-    errors = await asyncio.to_thread(check) if large else check()
+    errors = await aside(size, check)
     if errors:
         raise invalid(kind.kind, target.name, kind.group, errors)
     await api.admission.validate(review)

@@ -7,12 +7,12 @@ from typing import Any
 import jsonpatch
 import orjson
 
-from apiserver.patch.merge import merge_patch
 from apiserver.patch.strategic import PatchError, strategic_merge
 from apiserver.schema.compile import type_of_resource
 from apiserver.schema.gojson import syntax_error
 from apiserver.schema.model import Struct
 from apiserver.types import Object, Resource
+from common.api.merge_patch import merge_patch
 from common.api.status import BadRequest, Invalid, RequestEntityTooLarge, UnsupportedMediaType
 
 JSON_PATCH = "application/json-patch+json"

@@ -12,6 +12,7 @@ from apiserver.subresources.rewrite import Page, Prefix, joined
 from apiserver.subresources.upstream import CHUNK, HOP_BY_HOP, Answer, Body, Headers, Target, forwarded
 from apiserver.subresources.upstream import request as send_request
 from common.api.status import InternalError, StatusError
+from common.tasks import first_of
 from common.tunnel import Tunnel
 from common.tunnel import tunnel_of as tunnel_of_scope
 
@@ -22,19 +23,6 @@ DROPPED = HOP_BY_HOP | {b"date"}
 def tunnel_of(request: Request) -> Tunnel | None:
     """The client's raw connection, if it asks for an upgrade."""
     return tunnel_of_scope(request.scope)
-
-
-async def first_of(*work: Coroutine[Any, Any, None]) -> None:
-    """Runs all until one is done, then ends the others. Raises what the one that ended raised."""
-    tasks = [asyncio.ensure_future(w) for w in work]
-    try:
-        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-    for task in done:
-        task.result()
 
 
 async def stream(

@@ -10,12 +10,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import httpx
 
 from common.api.status import StatusError
+from common.tasks import first_of
 from kubelet.certificates.requests import RequestError, Wanted
 from kubelet.certificates.store import CertificateStore, Validity
 
@@ -85,17 +87,9 @@ class Rotation:
                 log.info("certificate %s is not for what this node is now: %s", self._store.current.name, wanted)
                 await self._unless_changed(wanted, self._renew(wanted))
 
-    async def _unless_changed(self, wanted: Wanted, work: Awaitable[None]) -> None:
+    async def _unless_changed(self, wanted: Wanted, work: Coroutine[Any, Any, None]) -> None:
         """Gives the work up when something else is wanted: a request that waits is worth nothing then."""
-        tasks = [asyncio.ensure_future(work), asyncio.ensure_future(self._template.differs(wanted))]
-        try:
-            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-        for task in done:
-            task.result()
+        await first_of(work, self._template.differs(wanted))
 
     async def _renew_in_time(self, wanted: Wanted, moment: datetime) -> None:
         await _until(moment)

@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from apiserver.patch import JSON_PATCH, MERGE_PATCH, STRATEGIC_MERGE_PATCH, apply_patch
-from apiserver.patch.merge import merge_patch
 from apiserver.resources.table import RESOURCES
 from apiserver.schema.compile import type_of_resource
+from common.api.merge_patch import merge_patch
 from common.api.status import BadRequest, Invalid, RequestEntityTooLarge
 from tests.unit.apiserver.strategic_diff import diff
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from common.process import parse
-from kubelet.configuration import body_of, camel, load, merge_patch, names_of, values_of
+from kubelet.configuration import body_of, camel, load, names_of, values_of
 from kubelet.eviction.thresholds import DEFAULT_EVICTION_HARD
 from kubelet.settings import KubeletSettings
 
@@ -131,11 +131,3 @@ def test_drop_ins_are_merged_in_order(tmp_path: Path) -> None:
         load(base, tmp_path / "d", FIELDS)
     with pytest.raises(ValueError, match="failed to walk through kubelet dropin directory"):
         load(base, tmp_path / "none", FIELDS)
-
-
-def test_merge_patches() -> None:
-    assert merge_patch({"a": {"b": 1, "c": 2}, "l": [1]}, {"a": {"b": None}, "l": [2, 3]}) == {
-        "a": {"c": 2},
-        "l": [2, 3],
-    }
-    assert merge_patch({"a": 1}, {"a": {"b": {"c": None}}}) == {"a": {"b": {}}}
