@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
-
 from apiserver.endpoints.api import Api
 from apiserver.endpoints.delete import delete_object
 from apiserver.endpoints.list import read_page
-from apiserver.endpoints.options import delete_options, is_long, list_options
+from apiserver.endpoints.options import delete_options, read_list_options
 from apiserver.endpoints.request import Answer, Request, Target
 from apiserver.endpoints.views import ListMeta, view_for
 from apiserver.storage.cache import Entry
@@ -17,11 +15,7 @@ from common.api.status import NotFound
 async def delete_collection(api: Api, request: Request, target: Target) -> Answer:
     resource = target.resource
     view = view_for(request, resource)
-    selection = (
-        await asyncio.to_thread(list_options, request, resource)
-        if is_long(request)
-        else list_options(request, resource)
-    )
+    selection = await read_list_options(request, resource)
     options = await delete_options(request)
     page = await read_page(api.store(resource), target.namespace, selection)
     deleted: list[Entry] = []

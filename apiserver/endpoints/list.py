@@ -10,7 +10,7 @@ import asyncio
 from apiserver.endpoints.answers import GZIP_THRESHOLD, encoded, is_plain
 from apiserver.endpoints.api import Api
 from apiserver.endpoints.negotiation import takes_gzip
-from apiserver.endpoints.options import ListOptions, is_long, list_options, parse_revision
+from apiserver.endpoints.options import ListOptions, parse_revision, read_list_options
 from apiserver.endpoints.request import Answer, Request, Target
 from apiserver.endpoints.views import ListMeta, PlainView, list_head, view_for
 from apiserver.storage import continuation
@@ -35,11 +35,7 @@ FEW = 8
 async def list_objects(api: Api, request: Request, target: Target) -> Answer:
     resource = target.resource
     view = view_for(request, resource)
-    options = (
-        await asyncio.to_thread(list_options, request, resource, target.name)
-        if is_long(request)
-        else list_options(request, resource, target.name)
-    )
+    options = await read_list_options(request, resource, target.name)
     store = api.store(resource)
     page = await read_page(store, target.namespace, options)
     meta = ListMeta(page.revision, page.token, page.remaining)

@@ -5,6 +5,7 @@ https://kubernetes.io/docs/reference/kubernetes-api/common-parameters/common-par
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -169,8 +170,13 @@ LONG_QUERY = 2048
 """Bytes of a query from which on it is read aside: a selector of 64 KiB takes a quarter of a second."""
 
 
-def is_long(request: Request) -> bool:
-    return len(request.scope["query_string"]) > LONG_QUERY
+async def read_list_options(
+    request: Request, resource: Resource, name: str = "", *, watch: bool = False
+) -> ListOptions:
+    """As :func:`list_options`, aside where the query is long."""
+    if len(request.scope["query_string"]) > LONG_QUERY:
+        return await asyncio.to_thread(list_options, request, resource, name, watch=watch)
+    return list_options(request, resource, name, watch=watch)
 
 
 def list_options(request: Request, resource: Resource, name: str = "", *, watch: bool = False) -> ListOptions:

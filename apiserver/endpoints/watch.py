@@ -18,7 +18,7 @@ import orjson
 
 from apiserver.endpoints.api import Api
 from apiserver.endpoints.list import reach
-from apiserver.endpoints.options import ListOptions, is_long, list_options, parse_revision
+from apiserver.endpoints.options import ListOptions, parse_revision, read_list_options
 from apiserver.endpoints.request import Request, Send, Target
 from apiserver.endpoints.sinks import Sink, sink_for
 from apiserver.endpoints.views import META, TableView, encoder_of, view_for
@@ -48,11 +48,7 @@ class Start:
 async def watch(api: Api, request: Request, target: Target, send: Send, lasts: float) -> None:
     """``lasts`` is for how many seconds, when the client does not say."""
     resource = target.resource
-    options = (
-        await asyncio.to_thread(list_options, request, resource, target.name, watch=True)
-        if is_long(request)
-        else list_options(request, resource, target.name, watch=True)
-    )
+    options = await read_list_options(request, resource, target.name, watch=True)
     view = view_for(request, resource, stream=True)
     encoder = encoder_of(view)
     store = api.store(resource)
