@@ -137,7 +137,7 @@ class DockerRuntime:
             config = _without_negative_score(config)
         container_id = await self._create(spec.sandbox_name(config), spec.sandbox_body(config, self._node_labels))
         try:
-            await self._engine.post(f"/containers/{container_id}/start")
+            await self._engine.begin(f"/containers/{container_id}/start")
         except RuntimeUnavailable:
             raise
         except RuntimeFailure:
@@ -181,7 +181,7 @@ class DockerRuntime:
 
     async def _create(self, name: str, body: dict[str, Any]) -> str:
         async def create() -> str:  # under the name that it has at the time
-            return str((await self._engine.post("/containers/create", {"name": name}, body))["Id"])
+            return str((await self._engine.begin("/containers/create", {"name": name}, body))["Id"])
 
         try:
             return await create()
@@ -206,7 +206,7 @@ class DockerRuntime:
     async def start_container(self, container_id: str) -> None:
         self._known.pop(container_id, None)
         try:
-            await self._engine.post(f"/containers/{container_id}/start")
+            await self._engine.begin(f"/containers/{container_id}/start")
         except RuntimeUnavailable:
             raise
         except RuntimeFailure as error:

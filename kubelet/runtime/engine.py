@@ -37,11 +37,12 @@ class Engine:
         self._connections = connections
         self._timeout = timeout
         self._calls: aiohttp.ClientSession | None = None
+        self._fresh: aiohttp.ClientSession | None = None
         self._streams: aiohttp.ClientSession | None = None
         self._version = ""
 
     async def close(self) -> None:
-        for session in (self._calls, self._streams):
+        for session in (self._calls, self._fresh, self._streams):
             if session is not None:
                 await session.close()
 
@@ -52,6 +53,12 @@ class Engine:
 
     async def post(self, path: str, params: Params | None = None, body: Mapping[str, Any] | None = None) -> Any:
         return await self._change("POST", path, params, body)
+
+    async def begin(self, path: str, params: Params | None = None, body: Mapping[str, Any] | None = None) -> Any:
+        """A POST that makes or starts a container: on a connection of its own, which a daemon on its way out refuses,
+        while it goes on to answer on those it has. What it starts in its last moment leaves a mount beneath the next
+        daemon's folder, and such a container cannot be removed."""
+        return await self._change("POST", path, params, body, fresh=True)
 
     async def delete(self, path: str, params: Params | None = None) -> None:
         await self._change("DELETE", path, params, None)
@@ -74,7 +81,7 @@ class Engine:
     ) -> AsyncIterator[AsyncIterator[bytes]]:
         """The answer as it comes. ``silence``: after so many seconds without a word it is given up."""
         if self._streams is None:
-            self._streams = self._session(STREAMS)
+            self._streams = self._session(STREAMS, keepalive_timeout=60)
         timeout = aiohttp.ClientTimeout(None, sock_connect=CONNECT_TIMEOUT, sock_read=silence)
         url = f"http://docker{await self.versioned(path)}"
         try:
@@ -87,10 +94,12 @@ class Engine:
         except (aiohttp.ClientError, OSError) as error:
             raise self._away(error) from error
 
-    async def _change(self, method: str, path: str, params: Params | None, body: Mapping[str, Any] | None) -> Any:
+    async def _change(
+        self, method: str, path: str, params: Params | None, body: Mapping[str, Any] | None, fresh: bool = False
+    ) -> Any:
         """One that is cancelled is still waited for: a container that is being created must not appear after its owner
         believes that nothing is there."""
-        calling = asyncio.ensure_future(self._call(method, path, params, body))
+        calling = asyncio.ensure_future(self._call(method, path, params, body, fresh))
         try:
             return await asyncio.shield(calling)
         except asyncio.CancelledError:
@@ -99,18 +108,20 @@ class Engine:
                 calling.exception()  # nobody asks for it any more
             raise
 
-    async def _call(self, method: str, path: str, params: Params | None, body: Mapping[str, Any] | None) -> Any:
-        return await self._request(method, await self.versioned(path), params, body)
+    async def _call(
+        self, method: str, path: str, params: Params | None, body: Mapping[str, Any] | None, fresh: bool = False
+    ) -> Any:
+        return await self._request(method, await self.versioned(path), params, body, fresh)
 
-    async def _request(self, method: str, path: str, params: Params | None, body: Mapping[str, Any] | None) -> Any:
-        if self._calls is None:
-            self._calls = self._session(self._connections)
+    async def _request(
+        self, method: str, path: str, params: Params | None, body: Mapping[str, Any] | None, fresh: bool = False
+    ) -> Any:
         data = headers = None
         if body is not None:
             data, headers = orjson.dumps(body), {"Content-Type": "application/json"}
         timeout = aiohttp.ClientTimeout(None, sock_connect=CONNECT_TIMEOUT, sock_read=self._timeout)
         try:
-            async with self._calls.request(
+            async with self._calling(fresh).request(
                 method, f"http://docker{path}", params=params, data=data, headers=headers, timeout=timeout
             ) as response:
                 content = await response.read()
@@ -123,9 +134,18 @@ class Engine:
         except ValueError as error:
             raise RuntimeFailure(f"Docker's answer to {method} {path} is no JSON: {error}") from error
 
-    def _session(self, connections: int) -> aiohttp.ClientSession:
+    def _calling(self, fresh: bool) -> aiohttp.ClientSession:
+        if fresh:
+            if self._fresh is None:
+                self._fresh = self._session(self._connections, force_close=True)
+            return self._fresh
+        if self._calls is None:
+            self._calls = self._session(self._connections, keepalive_timeout=60)
+        return self._calls
+
+    def _session(self, connections: int, **kept: Any) -> aiohttp.ClientSession:
         return aiohttp.ClientSession(
-            connector=aiohttp.UnixConnector(self._socket_path, limit=connections, keepalive_timeout=60),
+            connector=aiohttp.UnixConnector(self._socket_path, limit=connections, **kept),
             cookie_jar=aiohttp.DummyCookieJar(),
             skip_auto_headers=("Content-Type", "Accept-Encoding"),
         )

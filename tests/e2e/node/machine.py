@@ -169,6 +169,7 @@ class Machine:
         for link in ("up0", "up1"):
             self.run("ip", "link", "set", link, "up")
         self.run("sysctl", "-qw", "net.ipv4.ip_forward=1")
+        self._stack.callback(unmount_below, self.kubelet_root)
         self._stack.callback(self._clean_up)
         for process in (self.etcd, self.apiserver, self.manager, self.scheduler, self.kubelet):
             self._stack.callback(process.stop)
@@ -255,7 +256,6 @@ class Machine:
         cgroups = find_hierarchy()
         if cgroups is not None:
             remove(cgroups, self.space)
-        unmount_below(self.kubelet_root)
 
     def _process(self, name: str, command: Sequence[str]) -> Process:
         return Process(name, self.inside(*command), self.root / f"{name}.log")

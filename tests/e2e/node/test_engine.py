@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import docker
 import pytest
+import requests
+import urllib3
 
-from tests.e2e.node.machine import _COMMAND, _PATH, ROOT, Machine, image_archive
+from tests.e2e.node.machine import _COMMAND, _PATH, ROOT, Machine, image_archive, unmount_below
 from tests.e2e.node.support import Namespace, container_status, eventually
 
 
@@ -58,6 +61,25 @@ class Engine:
                 self._running.wait()
         self._running = None
 
+    @contextmanager
+    def begun(self) -> Iterator[list[str]]:
+        """The containers that are created and started until the engine ends."""
+        begun: list[str] = []
+        client = docker.APIClient(f"unix://{self.socket}")
+        events = client.events(decode=True, filters={"type": "container", "event": ["create", "start"]})
+
+        def listen() -> None:
+            with suppress(docker.errors.DockerException, requests.RequestException, urllib3.exceptions.HTTPError):
+                begun.extend(f"{event['Action']} {event['Actor']['Attributes']['name']}" for event in events)
+
+        listener = threading.Thread(target=listen)
+        listener.start()
+        try:
+            yield begun
+        finally:
+            listener.join(60)
+            client.close()
+
     def load(self) -> str:
         client = docker.APIClient(f"unix://{self.socket}")
         client.import_image_from_data(image_archive(), repository="cox-test", tag="v1", changes=[_COMMAND, _PATH])
@@ -74,6 +96,7 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
         yield engine
     finally:
         engine.stop()
+        unmount_below(engine.root)
         subprocess.run(["ip", "netns", "del", engine.space], check=True)
 
 
@@ -144,11 +167,13 @@ def images(machine: Machine) -> set[str]:
 
 def test_docker_stops_and_starts_again(engine: Engine, lonely: Machine) -> None:
     machine = lonely
+    leaves = "trap 'exit 0' TERM; while :; do sleep 0.2; done"
     with Namespace(machine) as kubectl:
-        for name in ("one", "two"):
-            kubectl.pod(name)
+        kubectl.pod("one", container={"command": ["sh", "-c", leaves]})
+        kubectl.pod("two")  # which Docker waits for, some seconds
         before = {name: kubectl.running(name) for name in ("one", "two")}
-        engine.stop()
+        with engine.begun() as begun:
+            engine.stop()
 
         def told() -> bool:
             ready = machine.conditions()["Ready"]
@@ -157,6 +182,7 @@ def test_docker_stops_and_starts_again(engine: Engine, lonely: Machine) -> None:
         eventually("the node is not ready", told)
         machine.kubectl().event("NodeNotReady", machine.node)
         engine.start()
+        assert begun == [], "an engine on its way out was given containers"
         eventually("the node is ready", machine.node_ready)
 
         def restored(name: str) -> bool:
