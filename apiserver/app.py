@@ -202,7 +202,7 @@ class ApiServer:
             return await self._aggregator.serve(backend, request, send)
         if resource is None:
             raise not_served()
-        if not verb and path.subresource != "proxy":
+        if (not verb or request.method == "HEAD") and path.subresource != "proxy":
             raise _not_allowed()
         if not lasts:
             return await self._resource(request, send, path, resource, verb)

@@ -269,6 +269,16 @@ def test_bad_requests(http: httpx.Client, path: str) -> None:
         assert answer.json()["code"] == code
 
 
+def test_only_the_head_of_an_answer(http: httpx.Client, path: str) -> None:
+    """Resources have no such verb (upstream installs none); pages have."""
+    assert http.head(path).status_code == 405
+    assert http.head("/api/v1/namespaces/default").status_code == 405
+    assert http.head("/api/v1/nothings").status_code == 404
+    for page in ("/healthz", "/openapi/v2"):
+        answer = http.head(page)
+        assert (answer.status_code, answer.content) == (200, b"")
+
+
 def test_who_may_do_what(http_as: Callable[[str | None], httpx.Client]) -> None:
     nobody = http_as(None)
     assert nobody.get("/healthz").text == "ok"
