@@ -111,13 +111,13 @@ class KubeletServer:
 
     async def exec_websocket(self, websocket: WebSocket) -> None:
         command = websocket.query_params.getlist("command")
-        await websockets.serve_session(websocket, self._open_exec(websocket), command)
+        await self._over_websocket(websocket, self._open_exec(websocket), command)
 
     async def attach(self, request: Request) -> ASGIApp:
         return await self._over_spdy(request, self._open_attach(request), ())
 
     async def attach_websocket(self, websocket: WebSocket) -> None:
-        await websockets.serve_session(websocket, self._open_attach(websocket), ())
+        await self._over_websocket(websocket, self._open_attach(websocket), ())
 
     async def port_forward(self, request: Request) -> ASGIApp:
         return portforward.serve(request, _tunnel(request), self._port_target(request))
@@ -152,6 +152,9 @@ class KubeletServer:
             return await self.runtime.attach(container_id, tty=tty, stdin=stdin)
 
         return open_session
+
+    async def _over_websocket(self, websocket: WebSocket, open_session: OpenSession, command: Sequence[str]) -> None:
+        await websockets.serve_session(websocket, lambda: self._running_container(websocket), open_session, command)
 
     async def _over_spdy(self, request: Request, open_session: OpenSession, command: Sequence[str]) -> ASGIApp:
         def expected(protocol: str) -> frozenset[str]:

@@ -23,6 +23,7 @@ from kubelet.cri import ContainerState, ContainerStats, RuntimeContainer, Runtim
 from kubelet.logs.reader import LogOptions
 from kubelet.server.app import KubeletServer
 from kubelet.server.logs import parse_options
+from kubelet.server.websockets import SETTLE_SECONDS, WebSocketClient
 from kubelet.stats.collector import StatsCollector
 
 API_SERVER = PeerIdentity("kube-apiserver-kubelet-client", ("system:masters",))
@@ -67,8 +68,11 @@ class FakeRuntime:
     def __init__(self, session: FakeSession) -> None:
         self.session = session
         self.asked: dict[str, Any] = {}
+        self.may_begin = threading.Event()
+        self.may_begin.set()
 
     async def exec(self, container_id: str, command: Sequence[str], *, tty: bool = False, stdin: bool = False) -> Any:
+        assert await asyncio.to_thread(self.may_begin.wait, 20)
         self.asked = {"id": container_id, "command": command, "tty": tty, "stdin": stdin}
         self.session.stdin = stdin
         return self.session
@@ -241,6 +245,51 @@ def test_exec_echoes_and_tells_the_exit_code(client: TestClient, runtime: FakeRu
         assert session.ended.wait(10)
     assert runtime.asked == {"id": "current", "command": ["sh", "-c", "exit 3"], "tty": False, "stdin": True}
     assert session.sizes == [(80, 24)]
+
+
+def test_a_command_begins_when_the_client_is_there(client: TestClient, runtime: FakeRuntime) -> None:
+    """client-go loses what comes before it has made its streams."""
+    runtime.may_begin.clear()
+    with client.websocket_connect(EXEC + "?command=x", subprotocols=["v5.channel.k8s.io"]) as stream:
+        runtime.may_begin.set()
+        assert stream.receive_bytes() == b"\x02done\n"
+
+
+def test_output_is_held_until_the_client_has_settled() -> None:
+    sent: list[bytes] = []
+
+    class Socket:
+        async def send_bytes(self, data: bytes) -> None:
+            sent.append(data)
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        opened = loop.time()
+        client = WebSocketClient(Socket(), "v5.channel.k8s.io")  # type: ignore[arg-type]
+        sending = asyncio.create_task(client.send("stdout", b"a"))
+        await asyncio.sleep(0)
+        assert sent == []
+        await sending
+        assert sent == [b"\x01a"]
+        assert loop.time() - opened >= SETTLE_SECONDS
+        again = asyncio.create_task(client.send("stdout", b"b"))
+        await asyncio.sleep(0)
+        assert sent == [b"\x01a", b"\x01b"]
+        await again
+
+    asyncio.run(main())
+
+
+def test_a_command_that_cannot_begin(client: TestClient, runtime: FakeRuntime, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def refused(*_: Any, **__: Any) -> Any:
+        raise RuntimeFailure("no such container")
+
+    monkeypatch.setattr(runtime, "exec", refused)
+    with client.websocket_connect(EXEC + "?command=x", subprotocols=["v4.channel.k8s.io"]) as stream:
+        status = json.loads(stream.receive_bytes()[1:])
+        assert stream.receive()["type"] == "websocket.close"
+    assert (status["status"], status["reason"]) == ("Failure", "InternalError")
+    assert "error executing command in container: no such container" in status["message"]
 
 
 def test_the_session_is_closed_when_the_client_goes(client: TestClient, session: FakeSession) -> None:
