@@ -31,7 +31,7 @@ def main() -> None:
     load = what.add_parser("api", help=api.__doc__)
     load.add_argument("--seconds", type=int, default=5, help="for each row")
     load.add_argument("--pods", type=int, default=500, help="how many are there while the rows run")
-    load.add_argument("--with-cluster", action="store_true", help="leave the controllers and the nodes running")
+    load.add_argument("--with-cluster", action="store_true", help="the cluster's own server, everything running")
     both = what.add_parser("beside", help=beside.__doc__)
     both.add_argument("--upstream", type=Path, required=True, help="a static kube-apiserver")
     both.add_argument("--seconds", type=int, default=4, help="for each row")
@@ -50,8 +50,9 @@ def main() -> None:
     chosen = parser.parse_args()
     match chosen.what:
         case "api":
-            with nullcontext() if chosen.with_cluster else alone("apiserver", "etcd"):
-                print(api.table(api.measure(chosen.seconds, chosen.pods), yardstick.measure(chosen.seconds)))
+            with nullcontext() if chosen.with_cluster else alone():
+                measure = api.measure_cluster if chosen.with_cluster else api.measure
+                print(api.table(measure(chosen.seconds, chosen.pods), yardstick.measure(chosen.seconds)))
         case "beside":
             with alone():
                 print(beside.measure(chosen.upstream, chosen.seconds, chosen.pods, chosen.rounds, chosen.only))

@@ -1,33 +1,20 @@
 """The API server under load: requests a second, latency, its CPU for each request beside kube-apiserver's, its memory.
 
-The load comes from bench/apibench (Go, so that the client is not what is measured). Upstream's figures were measured
-with the same tool: kube-apiserver 1.20.2, etcd 3.4.23, two cores.
+Upstream's figures were measured with the same load generator, the server alone beside its etcd: kube-apiserver 1.20.2,
+etcd 3.4.23, two cores.
 """
 
 from __future__ import annotations
 
-import re
 import subprocess
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
 
-from bench.cluster import KUBECONFIG, ROOT, address, container_pids, usage
-
-SERVER = re.compile(r"""("?server"?: *"?)https://[^"\s]+""")
-LINE = re.compile(r"(\S+)\s+(\d+) (?:req|ev)/s\s+p50\s+([\d.]+) ms\s+p99\s+([\d.]+) ms\s+server CPU\s+([\d.]+) us")
-
-
-@dataclass(frozen=True)
-class Row:
-    """One scenario: a second's requests (events for the fan-out), milliseconds, microseconds of server CPU each."""
-
-    rate: float
-    p50: float
-    p99: float
-    cpu: float
-
+from bench.cluster import KUBECONFIG, address, container_pids, usage
+from bench.load import Row, build, led_to, parse
+from bench.lone import URL, our_server
 
 UPSTREAM = {
     "get-pod": Row(5_435, 5.0, 20, 179),
@@ -63,35 +50,41 @@ class Measured:
     stored: int
 
 
-def build(folder: Path) -> Path:
-    """The load generator, compiled into ``folder``."""
-    binary = folder / "apibench"
-    subprocess.run(["go", "build", "-o", binary, "."], cwd=ROOT / "bench" / "apibench", check=True)
-    return binary
-
-
-def parse(output: str) -> dict[str, Row]:
-    return {m[1]: Row(float(m[2]), float(m[3]), float(m[4]), float(m[5])) for m in LINE.finditer(output)}
-
-
 def measure(seconds: int, pods: int, kubeconfig: Path = KUBECONFIG) -> Measured:
-    """``pods`` are there while each row runs for ``seconds``."""
-    namespace = f"bench-{uuid4().hex[:8]}"  # that of the run before may still be on its way out
-    pids = container_pids()["apiserver"][:1]
+    """A server alone, as upstream's was; ``pods`` are there while each row runs for ``seconds``."""
+    with tempfile.TemporaryDirectory() as name, our_server({}) as server:
+        folder, namespace = Path(name), _namespace()
+        direct = led_to(URL, kubeconfig, folder)
+        output = server.load(build(folder), direct, seconds, pods, namespace)
+        print(output)
+        resident = usage([server.pid]).resident
+        stored = server.run("kubectl", "--kubeconfig", direct, "get", "--raw", _pods(namespace))
+    return Measured(parse(output), resident, len(stored))
+
+
+def measure_cluster(seconds: int, pods: int, kubeconfig: Path = KUBECONFIG) -> Measured:
+    """The cluster's own server, over its network."""
+    namespace, pids = _namespace(), container_pids()["apiserver"][:1]
     kubectl = ["kubectl", "--kubeconfig", str(kubeconfig)]
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
         flags = ["-pids", ",".join(map(str, pids)), "-d", f"{seconds}s", "-pods", str(pods), "-ns", namespace]
-        direct = Path(folder) / "kubeconfig"
-        direct.write_text(SERVER.sub(rf"\1https://{address('apiserver')}:6443", kubeconfig.read_text()))
-        direct.chmod(0o600)
-        command = [build(Path(folder)), "-kubeconfig", direct, *flags]
+        direct = led_to(f"https://{address('apiserver')}:6443", kubeconfig, folder)
+        command = [build(folder), "-kubeconfig", direct, *flags]
         output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     print(output)
     resident = usage(container_pids()["apiserver"]).resident
-    raw = [*kubectl, "get", "--raw", f"/api/v1/namespaces/{namespace}/pods?resourceVersion=0"]
-    stored = len(subprocess.run(raw, check=True, capture_output=True).stdout)
+    stored = len(subprocess.run([*kubectl, "get", "--raw", _pods(namespace)], check=True, capture_output=True).stdout)
     subprocess.run([*kubectl, "delete", "namespace", namespace, "--wait=false"], check=True, capture_output=True)
     return Measured(parse(output), resident, stored)
+
+
+def _namespace() -> str:
+    return f"bench-{uuid4().hex[:8]}"  # that of the run before may still be on its way out
+
+
+def _pods(namespace: str) -> str:
+    return f"/api/v1/namespaces/{namespace}/pods?resourceVersion=0"
 
 
 UPSTREAM_YARDSTICK = 29.0

@@ -13,7 +13,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from bench.api import Row, build, parse
+from bench.load import Row, build, parse
 from deploy import pki
 
 SERVER = """
