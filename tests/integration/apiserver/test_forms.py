@@ -191,13 +191,9 @@ def test_methods_that_a_path_has_not(http: httpx.Client, path: str, method: str,
     assert status["message"] == "the server does not allow this method on the requested resource"
 
 
-def test_a_slash_more_and_a_head(http: httpx.Client, path: str) -> None:
+def test_a_slash_more(http: httpx.Client, path: str) -> None:
     assert len(http.get(f"{path}/").json()["items"]) == 3
     assert http.get(f"{path}/a/").json()["metadata"]["name"] == "a"
-    head = http.head(f"{path}/a")
-    assert (head.status_code, head.content) == (200, b"")
-    assert int(head.headers["content-length"]) == len(http.get(f"{path}/a").content)
-    assert http.head(f"{path}/nothing").status_code == 404
 
 
 def test_a_revision_of_the_future(http: httpx.Client, path: str) -> None:
