@@ -24,6 +24,7 @@ def path(http: httpx.Client, namespace: str) -> str:
     for name in "abc":
         body = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": {"text": "one\ntwo\n"}}
         assert http.post(where, json=body).status_code == 201
+    assert len(http.get(where).json()["items"]) == 3  # the cache, which may be behind, has them too
     return where
 
 
