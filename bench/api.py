@@ -13,7 +13,7 @@ from pathlib import Path
 from uuid import uuid4
 
 from bench.cluster import KUBECONFIG, address, container_pids, usage
-from bench.load import Row, build, led_to, parse
+from bench.load import Row, build, led_to, parse, words
 from bench.lone import URL, our_server
 
 UPSTREAM = {
@@ -68,9 +68,8 @@ def measure_cluster(seconds: int, pods: int, kubeconfig: Path = KUBECONFIG) -> M
     kubectl = ["kubectl", "--kubeconfig", str(kubeconfig)]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        flags = ["-pids", ",".join(map(str, pids)), "-d", f"{seconds}s", "-pods", str(pods), "-ns", namespace]
         direct = led_to(f"https://{address('apiserver')}:6443", kubeconfig, folder)
-        command = [build(folder), "-kubeconfig", direct, *flags]
+        command = [build(folder), "-kubeconfig", direct, *words(pids, seconds, pods, namespace)]
         output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     print(output)
     resident = usage(container_pids()["apiserver"]).resident

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,3 +41,9 @@ def led_to(url: str, kubeconfig: Path, folder: Path) -> Path:
     copy.touch(0o600)
     copy.write_text(SERVER.sub(rf"\1{url}", kubeconfig.read_text()))
     return copy
+
+
+def words(pids: Sequence[int], seconds: int, pods: int, namespace: str, only: str = "") -> list[str]:
+    """The load generator's flags; ``pids`` are the server's processes, ``only`` the rows."""
+    measured = ["-pids", ",".join(map(str, pids)), "-d", f"{seconds}s", "-pods", str(pods)]
+    return [*measured, "-ns", namespace, "-only", only]

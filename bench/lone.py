@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
 
+from bench.load import words
+
 PROJECT = os.environ.get("COX_PROJECT", "coxswain")
 URL = "https://127.0.0.1:6443"
 PKI = "/etc/kubernetes"
@@ -62,8 +64,7 @@ class Server:
 
     def load(self, binary: Path, kubeconfig: Path, seconds: int, pods: int, namespace: str, only: str = "") -> str:
         """What the load generator writes."""
-        flags = ["-kubeconfig", kubeconfig, "-pids", str(self.pid), "-d", f"{seconds}s", "-pods", str(pods)]
-        return self.run(binary, *flags, "-only", only, "-ns", namespace)
+        return self.run(binary, "-kubeconfig", kubeconfig, *words([self.pid], seconds, pods, namespace, only))
 
 
 @contextmanager
@@ -79,8 +80,8 @@ def lone_server(name: str, image: str, command: Sequence[str], flags: dict[str, 
     try:
         _container(etcd, "etcd", "none", f"{PROJECT}_secrets-etcd:/etc/etcd:ro", command=["etcd", *_words(ETCD)])
         pki = f"{PROJECT}_secrets-apiserver:{PKI}:ro"
-        words = [*command, *_words({**COMMON, **flags})]
-        _container(server, image, f"container:{etcd}", pki, *mounts, command=words)
+        serve = [*command, *_words({**COMMON, **flags})]
+        _container(server, image, f"container:{etcd}", pki, *mounts, command=serve)
         shown = subprocess.run(["docker", "inspect", server], check=True, capture_output=True, text=True).stdout
         found = Server(name, int(json.loads(shown)[0]["State"]["Pid"]))
         _wait(found)

@@ -18,7 +18,6 @@ from lightkube.resources.core_v1 import Pod
 from common.api.meta import clone, is_deleting
 from common.api.time import now
 from kubelet import metrics
-from kubelet.containergc import surplus
 from kubelet.cri import RuntimeFailure, RuntimeUnavailable
 from kubelet.pods.actions import Actions, compute_actions
 from kubelet.pods.files import PodDirectory
@@ -33,6 +32,7 @@ from kubelet.pods.identity import (
 )
 from kubelet.pods.observed import PodObservation, observe
 from kubelet.pods.probes import PodProbes
+from kubelet.pods.remains import Remains
 from kubelet.pods.reporter import Reporter
 from kubelet.pods.resizer import Fits, Resizer
 from kubelet.pods.slots import StartSlot
@@ -77,8 +77,7 @@ class PodWorker:
             pod=self.identity,
         )
         self._reporter = Reporter(pod, tools, self._directory)
-        self._linked: set[str] = set()
-        """Ids of containers whose logs can be found."""
+        self._remains = Remains(tools, self._directory)
         self._waiting: dict[str, Waiting] = {}
         self._wake = asyncio.Event()
         self._ending = asyncio.Event()
@@ -250,8 +249,8 @@ class PodWorker:
             self._probe()
             self._go_on()
         await self._report()
-        await self._link_logs()
-        await self._remove_superseded()
+        await self._remains.link_logs(self.observed)
+        await self._remains.remove_superseded(self.observed)
         return min((each for each in (retry, deadline, self._resizer.retry) if each is not None), default=None)
 
     def _go_on(self) -> None:
@@ -337,21 +336,6 @@ class PodWorker:
         if latest is not None and latest.running:
             grace = grace_period(self.pod)
             await self._terminator.kill(self.pod, latest, grace, self._pod_ip(), "FailedPostStartHook")
-
-    async def _link_logs(self) -> None:
-        containers = self.observed.all_containers()
-        fresh = [each for each in containers if each.id not in self._linked and each.started is not None]
-        if fresh:
-            await self._tools.logs.link(fresh)
-            self._linked = {each.id for each in containers if each.started is not None}
-
-    async def _remove_superseded(self) -> None:
-        present = [*self.observed.all_containers(), *self.observed.sandboxes]
-        for container in surplus(present, self._tools.config, now()):
-            await self._tools.runtime.remove_container(container.id)
-            if not container.is_sandbox:
-                await asyncio.to_thread(self._directory.remove_termination_log, container.name, container.attempt)
-                await self._tools.logs.unlink(container)
 
     # -- probes and status ------------------------------------------------------------------------------------------
 

@@ -97,7 +97,9 @@ def exit_status(code: int, command: Sequence[str]) -> bytes:
     )
 
 
-def failure(message: str) -> bytes:
+def failure(error: object) -> bytes:
+    """A command that could not be begun, or was lost."""
+    message = f"error executing command in container: {error}"
     return _status(
         {
             "metadata": {},

@@ -83,7 +83,7 @@ async def _output(client: Client, session: ExecSession, command: Sequence[str]) 
             await client.send(stream, data)
         status = channels.exit_status(await session.exit_code(), command)
     except (RuntimeFailure, TimeoutError) as error:
-        status = channels.failure(f"error executing command in container: {error or 'no answer'}")
+        status = channels.failure(str(error) or "no answer")
     await client.send_status(status)
 
 

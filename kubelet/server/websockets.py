@@ -53,7 +53,7 @@ async def serve_session(
         session = await open_session()
     except (StatusError, RuntimeFailure) as error:
         with suppress(ClientGone):
-            await client.send_status(channels.failure(f"error executing command in container: {error}"))
+            await client.send_status(channels.failure(error))
             await client.close(protocol_error=False)
         return
     try:
